@@ -1,0 +1,11 @@
+/** Superblocks and the registry of formats: probe, format, cleanup. */
+export {
+  type Attached,
+  attachMemory,
+  type Format,
+  formatMemory,
+  listFormats,
+  registerFormat,
+  unregisterFormat,
+} from "./registry.ts";
+export { formatTypeOf, superblockBytes, superblockHead } from "./superblock.ts";

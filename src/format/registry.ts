@@ -1,0 +1,127 @@
+import { PerdureError } from "../base/index.ts";
+import type { Memory } from "../memory/index.ts";
+import { describeForeignData } from "./foreign-data.ts";
+import { eraseMagic, formatTypeOf, hasOddParity, superblockBytes, superblockHead, writeMagic, writeType } from "./superblock.ts";
+
+/**
+ * A plug-in that owns a memory's layout, after `struct kmem_persist_ops` of the proposal "device-dax: kmem
+ * persistence" (RFC 2022, 2/4): it can format, probe and clean up.
+ */
+export interface Format<Handle = unknown> {
+  /** Number in the superblock, of odd parity; 1 is the native format. */
+  readonly type: number;
+  readonly name: string;
+  /** Lays an empty format out. Bytes 0-11 of the superblock are written by the registry, the magic last of all. */
+  format(memory: Memory): void;
+  /** Opens what is there. A failed probe must leave nothing held. */
+  probe(memory: Memory): Handle;
+  /** Ends the use of a handle. When it throws, the memory stays attached. */
+  cleanup(handle: Handle): void;
+}
+
+interface Registered {
+  readonly format: Format;
+  uses: number;
+}
+
+const formats = new Map<number, Registered>();
+
+/** Makes a format known. @throws EINVAL for a type of even parity; EEXIST when the type is taken */
+export function registerFormat(format: Format): void {
+  if (!Number.isInteger(format.type) || format.type >>> 0 !== format.type || !hasOddParity(format.type)) {
+    throw new PerdureError("EINVAL", `format type ${format.type} is no u32 of odd parity (1, 2, 4, 7, 8, 11, ...)`);
+  }
+  const known = formats.get(format.type);
+  if (known !== undefined) {
+    throw new PerdureError("EEXIST", `format type ${format.type} is registered already, as "${known.format.name}"`);
+  }
+  formats.set(format.type, { format, uses: 0 });
+}
+
+/** Forgets a format. @throws ENOENT when it is not known; EBUSY while a memory is attached through it */
+export function unregisterFormat(type: number): void {
+  const known = registered(type, "ENOENT");
+  if (known.uses > 0) {
+    throw new PerdureError("EBUSY", `the format "${known.format.name}" is in use by ${known.uses} attached memories`);
+  }
+  formats.delete(type);
+}
+
+/** Number and name of every registered format. */
+export function listFormats(): readonly { type: number; name: string }[] {
+  return Array.from(formats.values(), ({ format }) => ({ type: format.type, name: format.name }));
+}
+
+/** A memory opened by its format. */
+export interface Attached<Handle> {
+  readonly format: Format<Handle>;
+  readonly handle: Handle;
+  /** Cleans up and lets the format go. When the format's cleanup throws, the memory stays attached. */
+  detach(): void;
+}
+
+/**
+ * Formats a memory. Only blank memory is formatted, unless forced.
+ *
+ * @throws UNKNOWN_FORMAT, READ_ONLY, EEXIST (it holds a format already), FOREIGN_DATA
+ */
+export function formatMemory(memory: Memory, type: number | Format, options: { force?: boolean } = {}): void {
+  const format = typeof type === "number" ? registered(type, "UNKNOWN_FORMAT").format : type;
+  if (memory.readOnly) throw new PerdureError("READ_ONLY", "a memory that was opened read-only cannot be formatted");
+  if (options.force !== true) refuseData(memory);
+  eraseMagic(memory);
+  format.format(memory);
+  writeType(memory, format.type);
+  memory.flush(0, superblockBytes);
+  memory.fence();
+  writeMagic(memory);
+  memory.flush(0, superblockBytes);
+  memory.fence();
+  const written = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+  if (written !== format.type) throw new PerdureError("EIO", `formatting left no superblock of type ${format.type}`);
+}
+
+/**
+ * Opens a memory with the format that its superblock names.
+ *
+ * @throws UNFORMATTED (blank), FOREIGN_DATA, UNKNOWN_FORMAT, and whatever the format's probe throws
+ */
+export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
+  const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+  if (type === undefined) {
+    const found = describeForeignData(memory);
+    const source = memory.ranges[0].source;
+    if (found === undefined) throw new PerdureError("UNFORMATTED", `${source} is blank`);
+    throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
+  }
+  const known = registered(type, "UNKNOWN_FORMAT");
+  const format = known.format as Format<Handle>;
+  const handle = format.probe(memory);
+  known.uses++;
+  let attached = true;
+  const detach = (): void => {
+    if (!attached) return;
+    format.cleanup(handle);
+    attached = false;
+    known.uses--;
+  };
+  return { format, handle, detach };
+}
+
+function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered {
+  const known = formats.get(type);
+  if (known === undefined) throw new PerdureError(code, `no format of type ${type} is registered`);
+  return known;
+}
+
+function refuseData(memory: Memory): void {
+  const source = memory.ranges[0].source;
+  const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+  if (type !== undefined) {
+    throw new PerdureError("EEXIST", `${source} holds a memory of format type ${type} already`, {
+      remedy: "open it, or format again with --force if everything in it may be destroyed",
+    });
+  }
+  const found = describeForeignData(memory);
+  if (found !== undefined) throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
+}

@@ -1,0 +1,24 @@
+/** Perdure: memory that outlives the program that wrote it. */
+import { Disks } from "./disk/index.ts";
+import { PageRegion } from "./region/index.ts";
+
+/** A memory in the native format, opened, with everything that can live in it. */
+export class Region extends PageRegion {
+  /** RAM disks. */
+  readonly disks: Disks = new Disks(this);
+}
+
+export { ERRORS, type ErrorCode, formatSize, isPerdureError, parseSize, PerdureError } from "./base/index.ts";
+export type { BlockDevice, Extent } from "./device/index.ts";
+export type { Disk, DiskInfo } from "./disk/index.ts";
+export type { Survival } from "./memory/index.ts";
+export type {
+  Instance,
+  InstanceInfo,
+  InstanceOptions,
+  Life,
+  Page,
+  RegionInfo,
+  RegionOptions,
+  StartReport,
+} from "./region/index.ts";

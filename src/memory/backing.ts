@@ -1,0 +1,185 @@
+import { closeSync, constants, fdatasyncSync, fstatSync, openSync, readFileSync, readlinkSync, type Stats, statfsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { PerdureError } from "../base/index.ts";
+import { linkOpenFile, lockByte, reserve, SystemCallError } from "../os/index.ts";
+import type { Survival } from "./memory.ts";
+
+/** What kind of thing holds the bytes; each is tested. */
+export type BackingKind = "tmpfs" | "ext4" | "xfs" | "memfd" | "dax";
+
+/** `<linux/magic.h>`: statfs(2) types of the file systems that Perdure is tested on. */
+const FILE_SYSTEMS: Readonly<Record<number, BackingKind>> = { 0x01021994: "tmpfs", 0xef53: "ext4", 0x58465342: "xfs" };
+
+/** `<fcntl.h>`: O_TMPFILE with its O_DIRECTORY; Node does not name it. */
+const O_TMPFILE = 0o20200000;
+/** Byte of the backing that the writer locks; readers lock the next one. */
+const WRITER_BYTE = 0;
+const READER_BYTE = 1;
+const GROUP_OR_OTHERS_WRITE = 0o022;
+
+/** How a backing is opened. */
+export interface BackingOptions {
+  readonly readOnly?: boolean;
+  /** Accept a file that belongs to another user or that others may write. */
+  readonly trustFile?: boolean;
+}
+
+/** One open, locked file or device: where a range of a memory lives. */
+export class Backing implements Disposable {
+  readonly source: string;
+  readonly kind: BackingKind;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly fd: number;
+  readonly #ownsFd: boolean;
+  #open = true;
+
+  private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean, ownsFd: boolean) {
+    this.source = source;
+    this.fd = fd;
+    this.kind = kind;
+    this.readOnly = readOnly;
+    this.sizeBytes = kind === "dax" ? daxSizeBytes(fd) : fstatSync(fd).size;
+    this.#ownsFd = ownsFd;
+  }
+
+  /**
+   * Opens an existing file, device or inherited descriptor (`fd:N`) and takes its lock.
+   *
+   * @throws ENOENT, EACCES, ENODEV, ENOSPC (holes that cannot be filled), LOCKED
+   */
+  static open(source: string, options: BackingOptions = {}): Backing {
+    const readOnly = options.readOnly ?? false;
+    const inherited = /^fd:(\d+)$/.exec(source);
+    const fd = inherited === null ? openPath(source, readOnly) : Number(inherited[1]);
+    return guarded(fd, inherited === null, () => {
+      const kind = kindOf(fd, source);
+      if (inherited === null && kind !== "dax" && options.trustFile !== true) refuseUntrusted(fstatSync(fd), source);
+      const backing = new Backing(source, fd, kind, readOnly, inherited === null);
+      backing.#lock();
+      if (inherited === null) refuseReplaced(fd, source);
+      if (!readOnly && kind !== "dax") backing.#fillHoles();
+      return backing;
+    });
+  }
+
+  /**
+   * Makes a file of `sizeBytes` that has no name until `publish`: a process that dies before leaves nothing behind.
+   * All of its space is reserved, so a full file system is ENOSPC here and never SIGBUS later.
+   *
+   * @throws ENOENT (no such folder), ENODEV, ENOSPC, EACCES
+   */
+  static create(path: string, sizeBytes: number): Backing {
+    const flags = O_TMPFILE | constants.O_RDWR;
+    const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
+    return guarded(fd, true, () => {
+      const kind = kindOf(fd, path);
+      translated(path, () => reserve(fd, 0, sizeBytes));
+      const backing = new Backing(path, fd, kind, false, true);
+      backing.#lock();
+      return backing;
+    });
+  }
+
+  /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
+  publish(): void {
+    translated(this.source, () => linkOpenFile(this.fd, resolve(this.source)));
+  }
+
+  /** What outlives what, in this kind of backing. */
+  get survival(): Survival {
+    return { crash: true, lastClose: this.kind !== "memfd", powerLoss: false };
+  }
+
+  /** True when bytes can be read with pread(2), without touching the mapping. */
+  get readable(): boolean {
+    return this.kind !== "dax";
+  }
+
+  /** Writes everything back to the disk, where there is one. @throws EIO */
+  sync(): void {
+    if (this.kind === "ext4" || this.kind === "xfs") translated(this.source, () => fdatasyncSync(this.fd));
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    // Closing drops the OFD lock; an inherited descriptor stays open, and with it what a memfd holds.
+    if (this.#ownsFd) closeSync(this.fd);
+  }
+
+  #lock(): void {
+    const granted = this.readOnly ? lockByte(this.fd, READER_BYTE, "shared") : lockByte(this.fd, WRITER_BYTE, "exclusive");
+    if (!granted) throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
+  }
+
+  #fillHoles(): void {
+    if (fstatSync(this.fd).blocks * 512 < this.sizeBytes) {
+      translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
+    }
+  }
+}
+
+function openPath(path: string, readOnly: boolean): number {
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  // O_NONBLOCK keeps a FIFO from blocking the open for ever; Node sets O_CLOEXEC by itself.
+  return translated(path, () => openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+}
+
+function kindOf(fd: number, source: string): BackingKind {
+  const stats = translated(source, () => fstatSync(fd));
+  const link = readlinkSync(`/proc/self/fd/${fd}`);
+  if (stats.isCharacterDevice() && link.startsWith("/dev/dax")) return "dax";
+  if (!stats.isFile()) throw new PerdureError("ENODEV", `${source} is no regular file, memfd or /dev/daxN.M device`);
+  if (link.startsWith("/memfd:")) return "memfd";
+  const type = statfsSync(`/proc/self/fd/${fd}`).type;
+  const kind = FILE_SYSTEMS[type];
+  if (kind !== undefined) return kind;
+  throw new PerdureError("ENODEV", `${source} lies on a file system that Perdure is not tested on (0x${type.toString(16)})`);
+}
+
+function daxSizeBytes(fd: number): number {
+  const { rdev } = fstatSync(fd);
+  // makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31.
+  const major = (rdev >>> 8) & 0xfff;
+  const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
+  return Number(readFileSync(`/sys/dev/char/${major}:${minor}/size`, "latin1"));
+}
+
+function refuseUntrusted(stats: Stats, path: string): void {
+  const user = process.geteuid?.() ?? 0;
+  if (stats.uid !== user) throw new PerdureError("EACCES", `${path} belongs to user ${stats.uid}, not to this one (${user})`);
+  if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0) throw new PerdureError("EACCES", `${path} may be written by other users`);
+}
+
+// Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
+function refuseReplaced(fd: number, path: string): void {
+  const held = fstatSync(fd);
+  const named = translated(path, () => statSync(path));
+  if (held.ino !== named.ino || held.dev !== named.dev) {
+    throw new PerdureError("ENOENT", `${path} was replaced while it was being opened`, { remedy: "open it again" });
+  }
+}
+
+function guarded<T>(fd: number, ownsFd: boolean, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (ownsFd) closeSync(fd);
+    throw error;
+  }
+}
+
+const TRANSLATED = { ELOOP: "EACCES", EPERM: "EACCES", EACCES: "EACCES", ENOENT: "ENOENT", ENOTDIR: "ENOENT", EEXIST: "EEXIST", ENOSPC: "ENOSPC", EDQUOT: "ENOSPC", EFBIG: "ENOSPC", EIO: "EIO", EBADF: "ENOENT", EOPNOTSUPP: "ENODEV", EISDIR: "ENODEV", ENXIO: "ENODEV" } as const;
+
+/** Runs a system call and turns its errno into a code of our table, naming the backing. */
+function translated<T>(source: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    const errno = error instanceof SystemCallError ? error.code : (error as NodeJS.ErrnoException).code;
+    const code = TRANSLATED[errno as keyof typeof TRANSLATED];
+    if (code === undefined) throw error;
+    throw new PerdureError(code, `${source}: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,192 @@
+import { readSync } from "node:fs";
+import { assert, PerdureError } from "../base/index.ts";
+import { Mapping } from "../os/index.ts";
+import type { Backing } from "./backing.ts";
+import { type Memory, type MemoryRange, type Survival, windowBytes } from "./memory.ts";
+
+/** How much one read(2) is asked for at most; the kernel itself stops at 2 GiB. */
+const READ_STEP_BYTES = 64 * 2 ** 20;
+
+interface MappedRange extends MemoryRange {
+  readonly backing: Backing;
+  readonly mapping: Mapping;
+}
+
+/** A part of a range as typed arrays over the mapping itself; made on first touch. */
+interface Window {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly pairs: BigInt64Array;
+}
+
+/** Memory on real mappings, one range a backing. */
+export class MappedMemory implements Memory {
+  readonly ranges: readonly MappedRange[];
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** True when `fence` writes back with msync, so that what it covers outlives a power cut. */
+  readonly durable: boolean;
+  stores = 0;
+  readonly #windows: Window[] = [];
+  readonly #pair = new BigInt64Array(1);
+  readonly #pairWords = new Int32Array(this.#pair.buffer);
+  /** Flushed and not yet fenced: pairs of offset and length. Stays empty unless durable. */
+  readonly #flushed: number[] = [];
+  #open = true;
+
+  /** Takes over the backings: they are closed with the memory, also when this fails. @throws EIO, ENODEV */
+  constructor(backings: readonly Backing[], options: { durable?: boolean } = {}) {
+    this.readOnly = backings.some((backing) => backing.readOnly);
+    this.durable = options.durable ?? false;
+    const ranges: MappedRange[] = [];
+    let offset = 0;
+    try {
+      for (const backing of backings) {
+        // A device cannot be mapped privately, so its readers get pages that a stray store would fault on.
+        const mode = !this.readOnly ? "shared" : backing.kind === "dax" ? "shared-read-only" : "private";
+        const mapping = new Mapping(backing.fd, backing.sizeBytes, mode);
+        ranges.push({ offset, lengthBytes: backing.sizeBytes, source: backing.source, backing, mapping });
+        offset += Math.ceil(backing.sizeBytes / windowBytes) * windowBytes;
+      }
+    } catch (error) {
+      for (const range of ranges) range.mapping[Symbol.dispose]();
+      for (const backing of backings) backing[Symbol.dispose]();
+      throw new PerdureError("ENODEV", `the memory cannot be mapped: ${(error as Error).message}`, { cause: error });
+    }
+    this.ranges = ranges;
+    const last = ranges[ranges.length - 1];
+    this.sizeBytes = last.offset + last.lengthBytes;
+  }
+
+  get survival(): Survival {
+    const all = this.ranges.map((range) => range.backing.survival);
+    return {
+      crash: all.every((one) => one.crash),
+      lastClose: all.every((one) => one.lastClose),
+      powerLoss: this.durable && this.ranges.every(({ backing }) => backing.kind === "ext4" || backing.kind === "xfs"),
+    };
+  }
+
+  words(offset: number, lengthBytes: number): Uint32Array {
+    const range = this.#rangeAt(offset);
+    return new Uint32Array(range.mapping.view(offset - range.offset, lengthBytes));
+  }
+
+  bytes(offset: number, lengthBytes: number): Uint8Array {
+    const within = offset % windowBytes;
+    assert(within + lengthBytes <= windowBytes, "a view does not straddle windows");
+    return this.#windowAt(offset).bytes.subarray(within, within + lengthBytes);
+  }
+
+  read(offset: number, lengthBytes: number): Uint8Array {
+    const range = this.#rangeAt(offset);
+    const start = offset - range.offset;
+    assert(start + lengthBytes <= range.lengthBytes, "a read lies in one range");
+    const target = new Uint8Array(lengthBytes);
+    if (!range.backing.readable) {
+      target.set(new Uint8Array(range.mapping.view(start, lengthBytes)));
+      return target;
+    }
+    for (let done = 0; done < lengthBytes; ) {
+      const step = Math.min(lengthBytes - done, READ_STEP_BYTES);
+      const count = readSync(range.backing.fd, target, done, step, start + done);
+      if (count === 0) throw new PerdureError("EIO", `${range.source} ended at byte ${start + done} while it was read`);
+      done += count;
+    }
+    return target;
+  }
+
+  commit32(offset: number, value: number): void {
+    this.stores++;
+    Atomics.store(this.#windowAt(offset).words, (offset % windowBytes) >>> 2, value | 0);
+  }
+
+  commit64(offset: number, low: number, high: number): void {
+    this.stores++;
+    // Two word stores into a scratch pair and one BigInt load are three times as fast as composing the BigInt.
+    this.#pairWords[0] = low;
+    this.#pairWords[1] = high;
+    Atomics.store(this.#windowAt(offset).pairs, (offset % windowBytes) >>> 3, this.#pair[0]);
+  }
+
+  or32(offset: number, bits: number): void {
+    this.stores++;
+    Atomics.or(this.#windowAt(offset).words, (offset % windowBytes) >>> 2, bits);
+  }
+
+  fill(offset: number, source: Uint8Array): void {
+    this.stores++;
+    const within = offset % windowBytes;
+    assert(within + source.length <= windowBytes, "a fill does not straddle windows");
+    this.#windowAt(offset).bytes.set(source, within);
+  }
+
+  zero(offset: number, lengthBytes: number): void {
+    this.stores++;
+    this.bytes(offset, lengthBytes).fill(0);
+  }
+
+  flush(offset: number, lengthBytes: number): void {
+    if (this.durable) this.#flushed.push(offset, lengthBytes);
+  }
+
+  fence(): void {
+    for (let k = 0; k < this.#flushed.length; k += 2) {
+      const range = this.#rangeAt(this.#flushed[k]);
+      this.#orEio(range, () => range.mapping.sync(this.#flushed[k] - range.offset, this.#flushed[k + 1]));
+    }
+    this.#flushed.length = 0;
+  }
+
+  flushAll(): void {
+    for (const range of this.ranges) this.flush(range.offset, range.lengthBytes);
+  }
+
+  sync(): void {
+    for (const range of this.ranges) range.backing.sync();
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#windows.length = 0;
+    for (const range of this.ranges) {
+      range.mapping[Symbol.dispose]();
+      range.backing[Symbol.dispose]();
+    }
+  }
+
+  #orEio(range: MappedRange, act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      throw new PerdureError("EIO", `${range.source}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  #rangeAt(offset: number): MappedRange {
+    for (const range of this.ranges) {
+      if (offset >= range.offset && offset < range.offset + range.lengthBytes) return range;
+    }
+    throw new PerdureError("EINVAL", `byte ${offset} lies outside of the memory`);
+  }
+
+  #windowAt(offset: number): Window {
+    return this.#windows[Math.floor(offset / windowBytes)] ?? this.#makeWindow(offset);
+  }
+
+  #makeWindow(offset: number): Window {
+    if (!this.#open) throw new PerdureError("CLOSED", "the memory was closed");
+    const range = this.#rangeAt(offset);
+    const number = Math.floor(offset / windowBytes);
+    const start = number * windowBytes - range.offset;
+    const buffer = range.mapping.view(start, Math.min(windowBytes, range.lengthBytes - start));
+    const window = {
+      bytes: new Uint8Array(buffer),
+      words: new Int32Array(buffer, 0, buffer.byteLength >>> 2),
+      pairs: new BigInt64Array(buffer, 0, buffer.byteLength >>> 3),
+    };
+    this.#windows[number] = window;
+    return window;
+  }
+}

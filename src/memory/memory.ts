@@ -1,0 +1,73 @@
+/** One mapped byte range of a memory. */
+export interface MemoryRange {
+  /** Where the range starts in the flat byte space of the memory. */
+  readonly offset: number;
+  readonly lengthBytes: number;
+  /** Path or `fd:N`, for messages. */
+  readonly source: string;
+}
+
+/** What data in a memory outlive. */
+export interface Survival {
+  /** The end of the process that wrote them, orderly or by SIGKILL. */
+  readonly crash: boolean;
+  /** The last file descriptor being closed (a file does, an inherited memfd does not). */
+  readonly lastClose: boolean;
+  /** A power cut or reboot. */
+  readonly powerLoss: boolean;
+}
+
+/**
+ * The one gateway to persistent bytes, one handle a thread. Offsets are bytes in one flat space over all ranges.
+ *
+ * Rule 4: live metadata change only through `commit32`, `commit64` and `or32`, one aligned store each. `fill`, `zero`
+ * and writes through `bytes()` land in any order and may tear: they may only touch unreachable pages and the unused
+ * slot of a dual record. `flush` starts to make a range durable, `fence` ends what this handle flushed; both cost
+ * nothing where stores outlive the process by themselves.
+ */
+export interface Memory {
+  readonly ranges: readonly MemoryRange[];
+  /** End of the flat byte space. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly survival: Survival;
+  /** Counts the stores of this handle, so that a failed operation knows whether it had begun. */
+  readonly stores: number;
+
+  /** A standing view of words, for loads only. */
+  words(offset: number, lengthBytes: number): Uint32Array;
+  /** A view of at most one window (`windowBytes`, which pages never straddle). */
+  bytes(offset: number, lengthBytes: number): Uint8Array;
+  /** A copy of a range, read without touching the mapping where the backing can (a hole of a full tmpfs is SIGBUS). */
+  read(offset: number, lengthBytes: number): Uint8Array;
+
+  /** One aligned 32-bit store. */
+  commit32(offset: number, value: number): void;
+  /** One aligned 64-bit store of two words. */
+  commit64(offset: number, low: number, high: number): void;
+  /** One atomic OR of a 32-bit word. */
+  or32(offset: number, bits: number): void;
+
+  fill(offset: number, source: Uint8Array): void;
+  zero(offset: number, lengthBytes: number): void;
+
+  flush(offset: number, lengthBytes: number): void;
+  /** @throws EIO when the backing could not make the range durable; the region is poisoned then */
+  fence(): void;
+  /** Flushes everything: a new owner's first act, since the dead one may have left stores unflushed. */
+  flushAll(): void;
+  /** Makes everything durable as far as the backing can: what a disk's FLUSH promises. @throws EIO */
+  sync(): void;
+
+  /** Detaches every view, then unmaps, unlocks and closes. Safe to call twice. */
+  close(): void;
+}
+
+/** Views are made in windows of this many bytes: V8 counts every byte of a view as memory pressure. */
+export const windowBytes: number = 64 * 2 ** 20;
+
+/** Flushes a range and waits for it. */
+export function persist(memory: Memory, offset: number, lengthBytes: number): void {
+  memory.flush(offset, lengthBytes);
+  memory.fence();
+}

@@ -1,0 +1,23 @@
+import { control } from "./libc.ts";
+
+/** `<linux/fcntl.h>`: locks that belong to the open file description and die with it. */
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const STRUCT_FLOCK_BYTES = 32;
+
+/**
+ * Takes an OFD lock of one byte of a file without waiting. Unlike POSIX locks it does not vanish when another
+ * descriptor of the file is closed, and unlike flock(2) a reader cannot use it to keep the writer out.
+ *
+ * @returns false when another open file description holds the byte
+ * @throws SystemCallError EBADF when an exclusive lock is asked of a file opened for reading
+ */
+export function lockByte(fd: number, byte: number, kind: "exclusive" | "shared"): boolean {
+  // struct flock: i16 type, i16 whence, 4 bytes of padding, i64 start, i64 length, i32 pid (0 for OFD locks).
+  const flock = Buffer.alloc(STRUCT_FLOCK_BYTES);
+  flock.writeInt16LE(kind === "exclusive" ? F_WRLCK : F_RDLCK, 0);
+  flock.writeBigInt64LE(BigInt(byte), 8);
+  flock.writeBigInt64LE(1n, 16);
+  return control(fd, F_OFD_SETLK, flock);
+}

@@ -1,0 +1,5 @@
+/** Floor 1: the only place that loads koffi and knows the numbers of the kernel's interfaces. */
+export { lockByte } from "./file-lock.ts";
+export { createMemfd, linkOpenFile, reserve, SystemCallError } from "./libc.ts";
+export { Mapping } from "./mapping.ts";
+export { type ProcessIdentity, processIdentity } from "./process-identity.ts";

@@ -1,0 +1,42 @@
+import { assert } from "../base/index.ts";
+import { detach } from "./detach.ts";
+import { type MapMode, mapFile, synchronize, unmap, viewAddress } from "./libc.ts";
+
+/** msync(2) wants addresses on a page of the machine. */
+const MACHINE_PAGE_BYTES = 4096;
+
+/** One mmap of a whole file or device. It owns the views it gave out: they are detached before it is unmapped. */
+export class Mapping implements Disposable {
+  readonly lengthBytes: number;
+  readonly #address: bigint;
+  readonly #buffers: ArrayBuffer[] = [];
+  #open = true;
+
+  /** @throws SystemCallError when the kernel refuses the mapping */
+  constructor(fd: number, lengthBytes: number, mode: MapMode) {
+    this.lengthBytes = lengthBytes;
+    this.#address = mapFile(fd, lengthBytes, mode);
+  }
+
+  /** The bytes of a part of the mapping; at most 4 GiB on Node 20. */
+  view(offset: number, lengthBytes: number): ArrayBuffer {
+    assert(this.#open, "a view is made of an open mapping");
+    assert(offset >= 0 && lengthBytes > 0 && offset + lengthBytes <= this.lengthBytes, "a view lies in its mapping");
+    const buffer = viewAddress(this.#address + BigInt(offset), lengthBytes);
+    this.#buffers.push(buffer);
+    return buffer;
+  }
+
+  /** Writes a range back to its file and waits. @throws SystemCallError EIO */
+  sync(offset: number, lengthBytes: number): void {
+    const start = offset - (offset % MACHINE_PAGE_BYTES);
+    synchronize(this.#address + BigInt(start), offset + lengthBytes - start);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return;
+    this.#open = false;
+    for (const buffer of this.#buffers) detach(buffer);
+    unmap(this.#address, this.lengthBytes);
+  }
+}

@@ -1,0 +1,27 @@
+import { readFileSync } from "node:fs";
+
+/** What tells one process of one boot from every other; for messages, never for decisions on media. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Start of the process in clock ticks since boot (proc_pid_stat(5), field 22). */
+  readonly startTicks: number;
+  /** `/proc/sys/kernel/random/boot_id` as 16 bytes. */
+  readonly bootId: Uint8Array;
+}
+
+let own: ProcessIdentity | undefined;
+
+/** The identity of this process. */
+export function processIdentity(): ProcessIdentity {
+  own ??= {
+    pid: process.pid,
+    startTicks: startTicks(readFileSync("/proc/self/stat", "latin1")),
+    bootId: Buffer.from(readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").trim(), "hex"),
+  };
+  return own;
+}
+
+// The command name (field 2) may hold blanks and brackets, so fields are counted behind its last bracket.
+function startTicks(stat: string): number {
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+}

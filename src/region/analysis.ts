@@ -1,0 +1,67 @@
+import type { Finding } from "./findings.ts";
+import type { FreePages } from "./free-pages.ts";
+import type { Geometry, InstanceRecord, RegionStateRecord } from "./layout.ts";
+import type { ChunkArena, PageTable } from "./page-table.ts";
+
+/** A slot of a dual record that is to be copied over the other, or zeroed when there is nothing to copy. */
+export interface Heal {
+  readonly winner: number | undefined;
+  readonly loser: number;
+}
+
+/** Gives a page of an uncommitted save back to the instance that it came from. */
+export interface GiveBack {
+  readonly page: number;
+  readonly index: number;
+  readonly kind: number;
+  readonly owner: number;
+}
+
+/** What recovery stores; nothing else. Empty after a clean close. */
+export interface Plan {
+  readonly heal: Heal[];
+  /** Pages to withdraw: losers, pages beyond a size, of dead instances, volatile ones; heads of runs among them. */
+  readonly free: number[];
+  /** Tails of runs, withdrawn after everything in `free` is persisted. */
+  readonly freeTails: number[];
+  readonly giveBack: GiveBack[];
+  /** Owners whose records become free last of all. */
+  readonly endRecords: number[];
+}
+
+/** Why pages are withdrawn, in pages; for the start report. */
+export interface Recovered {
+  losers: number;
+  orphans: number;
+  beyondSize: number;
+  volatile: number;
+  unfinished: number;
+}
+
+/** An instance as the media tell it, with its page tables by kind. */
+export interface FoundInstance {
+  readonly owner: number;
+  readonly record: InstanceRecord;
+  /** Ends with this open: pending, half-deleted, or the older of two of one name. */
+  readonly ends: boolean;
+  readonly tables: (PageTable | undefined)[];
+  pages: number;
+}
+
+/** Everything that is derived from the media when a region is opened. Making it stores nothing. */
+export interface Analysis {
+  readonly geometry: Geometry;
+  readonly state: RegionStateRecord;
+  /** Slot of the state record that does not count, or undefined when both agree. */
+  readonly stateLoser: number | undefined;
+  readonly plan: Plan;
+  readonly recovered: Recovered;
+  readonly findings: readonly Finding[];
+  readonly findingCount: number;
+  readonly instances: Map<number, FoundInstance>;
+  readonly directoryPages: number[];
+  readonly freePages: FreePages;
+  readonly arena: ChunkArena;
+  /** The highest sequence seen in any record. */
+  readonly sequence: number;
+}

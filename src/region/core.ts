@@ -1,0 +1,151 @@
+import { isPerdureError, PerdureError } from "../base/index.ts";
+import type { Analysis, FoundInstance } from "./analysis.ts";
+import { kind } from "./claim.ts";
+import type { FreePages } from "./free-pages.ts";
+import { Shape } from "./geometry.ts";
+import { type InstanceRecord, type RegionStateRecord, recordState } from "./layout.ts";
+import { Gate, NameLocks } from "./locks.ts";
+import { type ChunkArena, PageTable } from "./page-table.ts";
+import { nameKey } from "./read-directory.ts";
+import { limitOf } from "./read-frames.ts";
+
+/** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
+const RESERVE_SHARE = 64;
+const MAX_RESERVE_PAGES = 256;
+const MIN_RESERVE_PAGES = 2;
+
+/** An instance while its region is open. */
+export class InstanceState {
+  readonly owner: number;
+  readonly gate: Gate = new Gate();
+  record: InstanceRecord;
+  /** Pages that it has now, tails of runs included. */
+  pages: number;
+  /** First index that does not belong to it. */
+  limit: number;
+  /** Set when it was deleted: handles of it must not touch pages that may belong to others by now. */
+  deleted = false;
+  readonly #tables: (PageTable | undefined)[];
+  readonly #arena: ChunkArena;
+
+  constructor(found: FoundInstance, arena: ChunkArena, pageBytes: number) {
+    this.owner = found.owner;
+    this.record = found.record;
+    this.pages = found.pages;
+    this.limit = limitOf(found.record.sizeBytes, pageBytes);
+    this.#tables = found.tables;
+    this.#arena = arena;
+  }
+
+  /** The page table of a kind. */
+  table(kindNumber: number): PageTable {
+    return (this.#tables[kindNumber] ??= new PageTable(this.#arena));
+  }
+
+  get isPending(): boolean {
+    return this.record.state === recordState.pending;
+  }
+}
+
+/**
+ * What is derived from the media and shared by all threads that write a region: nothing in here is ever stored, and
+ * opening makes it anew.
+ */
+export class RegionCore {
+  readonly source: string;
+  readonly shape: Shape;
+  readonly analysis: Pick<Analysis, "geometry" | "recovered">;
+  readonly freePages: FreePages;
+  readonly arena: ChunkArena;
+  readonly instances: Map<number, InstanceState> = new Map();
+  readonly byName: Map<string, InstanceState> = new Map();
+  /** Page number of each directory page, 0 for one that is missing. */
+  readonly directoryPages: number[];
+  /** Records that hold an instance or held one in this generation: owner numbers are not given out twice in one. */
+  readonly usedRecords: Set<number> = new Set();
+  readonly names: NameLocks = new NameLocks();
+  /** One word each: the lock of the directory and the lock of the superblock's record. */
+  readonly directoryLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+  readonly stateLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+  /** How often each page is held by a handle. */
+  readonly pins: Map<number, number> = new Map();
+  readonly reservePages: number;
+  state: RegionStateRecord;
+  closed = false;
+  #sequence: number;
+  #poison: unknown;
+
+  constructor(analysis: Analysis, source: string) {
+    this.source = source;
+    this.analysis = analysis;
+    this.shape = new Shape(analysis.geometry);
+    this.freePages = analysis.freePages;
+    this.arena = analysis.arena;
+    this.directoryPages = analysis.directoryPages.slice();
+    this.state = analysis.state;
+    this.#sequence = analysis.sequence;
+    const share = Math.floor(this.shape.pages / RESERVE_SHARE);
+    this.reservePages = Math.max(MIN_RESERVE_PAGES, Math.min(MAX_RESERVE_PAGES, share));
+    for (const found of analysis.instances.values()) if (!found.ends) this.addInstance(found);
+  }
+
+  addInstance(found: FoundInstance): InstanceState {
+    const instance = new InstanceState(found, this.arena, this.shape.pageBytes);
+    this.instances.set(instance.owner, instance);
+    if (!instance.isPending) this.byName.set(nameKey(found.record.subsystem, found.record.name), instance);
+    return instance;
+  }
+
+  removeInstance(instance: InstanceState): void {
+    const key = nameKey(instance.record.subsystem, instance.record.name);
+    this.instances.delete(instance.owner);
+    if (this.byName.get(key) === instance) this.byName.delete(key);
+  }
+
+  /** Free pages, those above the high-water mark and the reserve included. The last page is metadata. */
+  get freeCount(): number {
+    const mark = this.state.marks[0];
+    return this.freePages.count + Math.max(0, this.shape.lastPage - mark);
+  }
+
+  /** The next number of the one sequence of the region. */
+  nextSequence(): number {
+    return ++this.#sequence;
+  }
+
+  /** @throws CLOSED, POISONED */
+  refuseUnusable(): void {
+    if (this.closed) throw new PerdureError("CLOSED", `${this.source} was closed`);
+    if (this.#poison !== undefined) {
+      throw new PerdureError("POISONED", `an operation on ${this.source} failed half-way`, { cause: this.#poison });
+    }
+  }
+
+  get isPoisoned(): boolean {
+    return this.#poison !== undefined;
+  }
+
+  /** Rule 7: an operation that failed half-way poisons the region for all its threads. */
+  poison(reason: unknown): void {
+    this.#poison ??= reason ?? new Error("unknown");
+  }
+
+  /**
+   * Judges an error that ends an operation. Refusals of ours come before the first store of an operation (rule 5);
+   * whatever else is thrown may have come in the middle of one.
+   */
+  failed(error: unknown): unknown {
+    if (!isPerdureError(error) || error.code === "EIO") this.poison(error);
+    return error;
+  }
+
+  /** @throws EBUSY when a handle holds the page */
+  refusePinned(page: number): void {
+    if (this.pins.size !== 0 && this.pins.has(page)) {
+      throw new PerdureError("EBUSY", `page ${page} is held by a Page handle`);
+    }
+  }
+}
+
+/** Kinds of pages that belong to instances and stand in page tables of their own. */
+export const tableKinds: readonly number[] = [kind.data, kind.volatile];

@@ -1,0 +1,154 @@
+import { assert } from "../base/index.ts";
+
+const ALL_ONES = -1;
+
+/**
+ * Which pages are free: one bit a page, and above it one bit for every word that has any. Shared by the threads of the
+ * writer, never on media.
+ *
+ *     summary   1  0  1 ...            bit w: word w has a free page
+ *     words     ..1.  0000  1111 ...   bit p: page p is free
+ *
+ * A page is taken by clearing its bit with Atomics.and, so two threads never get the same one. The summary is a hint:
+ * it may say "some" for a word that was just emptied, never "none" for one that has a page.
+ */
+export class FreePages {
+  readonly #words: Int32Array;
+  readonly #summary: Int32Array;
+  readonly #count: Int32Array;
+
+  constructor(pages: number) {
+    const words = Math.ceil(pages / 32);
+    this.#words = new Int32Array(new SharedArrayBuffer(4 * words));
+    this.#summary = new Int32Array(new SharedArrayBuffer(4 * Math.ceil(words / 32)));
+    this.#count = new Int32Array(new SharedArrayBuffer(4));
+  }
+
+  /** Free pages now. */
+  get count(): number {
+    return Atomics.load(this.#count, 0);
+  }
+
+  has(page: number): boolean {
+    return ((Atomics.load(this.#words, page >>> 5) >>> (page & 31)) & 1) === 1;
+  }
+
+  /** Gives a page back. It must be persisted as FREE, and no thread may still read it. */
+  release(page: number): void {
+    const before = Atomics.or(this.#words, page >>> 5, 1 << (page & 31));
+    assert((before & (1 << (page & 31))) === 0, "a page is released once");
+    if (before === 0) Atomics.or(this.#summary, page >>> 10, 1 << ((page >>> 5) & 31));
+    Atomics.add(this.#count, 0, 1);
+  }
+
+  /** Sets 32 pages at once while the bitmap is built; no thread uses it yet. */
+  releaseWord(word: number, bits: number): void {
+    this.#words[word] |= bits;
+    if (bits !== 0) this.#summary[word >>> 5] |= 1 << (word & 31);
+  }
+
+  /** Ends the building: counts what is free. */
+  countBits(): void {
+    let count = 0;
+    for (const word of this.#words) count += bitsOf(word);
+    this.#count[0] = count;
+  }
+
+  /** Takes the first free page at or after `from`, around the end. @returns its number, or -1 when none is free */
+  take(from: number): number {
+    const words = this.#words.length;
+    let word = from >>> 5;
+    if (word >= words) word = 0;
+    for (let turns = 0; turns < 2; turns++) {
+      for (word = this.#nextWord(word); word < words; word = this.#nextWord(word + 1)) {
+        const page = this.#takeIn(word);
+        if (page >= 0) return page;
+      }
+      word = 0;
+    }
+    return -1;
+  }
+
+  /** Takes 2^order free pages that stand on a multiple of 2^order. @returns the first, or -1 when there are none */
+  takeRun(order: number): number {
+    const length = 2 ** order;
+    if (length < 32) return this.#takeShortRun(length);
+    const step = length / 32;
+    for (let word = 0; word + step <= this.#words.length; word += step) {
+      if (this.#takeWords(word, step)) {
+        Atomics.sub(this.#count, 0, length);
+        return word * 32;
+      }
+    }
+    return -1;
+  }
+
+  #takeIn(word: number): number {
+    for (let bits = Atomics.load(this.#words, word); bits !== 0; bits = Atomics.load(this.#words, word)) {
+      const bit = bits & -bits;
+      const before = Atomics.and(this.#words, word, ~bit);
+      if ((before & bit) === 0) continue;
+      if (before === bit) this.#emptied(word);
+      Atomics.sub(this.#count, 0, 1);
+      return word * 32 + 31 - Math.clz32(bit);
+    }
+    return -1;
+  }
+
+  #takeShortRun(length: number): number {
+    const mask = length === 1 ? 1 : (1 << length) - 1;
+    for (let word = this.#nextWord(0); word < this.#words.length; word = this.#nextWord(word + 1)) {
+      for (let shift = 0; shift < 32; shift += length) {
+        const wanted = mask << shift;
+        const bits = Atomics.load(this.#words, word);
+        if ((bits & wanted) !== wanted) continue;
+        if (Atomics.compareExchange(this.#words, word, bits, bits & ~wanted) !== bits) continue;
+        if ((bits & ~wanted) === 0) this.#emptied(word);
+        Atomics.sub(this.#count, 0, length);
+        return word * 32 + shift;
+      }
+    }
+    return -1;
+  }
+
+  #takeWords(first: number, count: number): boolean {
+    for (let k = 0; k < count; k++) {
+      if (Atomics.compareExchange(this.#words, first + k, ALL_ONES, 0) === ALL_ONES) {
+        this.#emptied(first + k);
+        continue;
+      }
+      // Another thread was quicker, or the run is broken here: put the words before back.
+      for (let back = 0; back < k; back++) this.#restore(first + back, ALL_ONES);
+      return false;
+    }
+    return true;
+  }
+
+  #restore(word: number, bits: number): void {
+    Atomics.or(this.#words, word, bits);
+    Atomics.or(this.#summary, word >>> 5, 1 << (word & 31));
+  }
+
+  // Between clearing the summary and looking again another thread may have released a page: then the hint is set anew.
+  #emptied(word: number): void {
+    Atomics.and(this.#summary, word >>> 5, ~(1 << (word & 31)));
+    if (Atomics.load(this.#words, word) !== 0) Atomics.or(this.#summary, word >>> 5, 1 << (word & 31));
+  }
+
+  #nextWord(from: number): number {
+    let group = from >>> 5;
+    let bits = group < this.#summary.length ? Atomics.load(this.#summary, group) & (ALL_ONES << (from & 31)) : 0;
+    while (bits === 0) {
+      group++;
+      if (group >= this.#summary.length) return this.#words.length;
+      bits = Atomics.load(this.#summary, group);
+    }
+    return group * 32 + 31 - Math.clz32(bits & -bits);
+  }
+}
+
+function bitsOf(word: number): number {
+  let rest = word - ((word >>> 1) & 0x55555555);
+  rest = (rest & 0x33333333) + ((rest >>> 2) & 0x33333333);
+  return Math.imul((rest + (rest >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

@@ -1,0 +1,143 @@
+import { crc32, PerdureError } from "../base/index.ts";
+import { superblockBytes } from "../format/index.ts";
+import type { Memory } from "../memory/index.ts";
+import { formatVersion, type Geometry, geometryLayout, knownFeatures } from "./layout.ts";
+
+export const entryBytes = 8;
+/** A close checksum covers this many bytes of the frame table. */
+export const checksumBlockBytes = 4096;
+/** The copy of the geometry stands this far before the end of the last page. */
+export const geometryCopyBytes = 512;
+
+export const defaultPageBytes = 4096;
+const MIN_PAGE_BYTES = 512;
+const MAX_PAGE_BYTES = 2 * 2 ** 20;
+/** Raising the mark by 16384 pages writes 128 KiB of table and one record: seldom enough, and quick. */
+export const defaultChunkPages = 16384;
+/** Fewer pages hold no directory and no data beside their own metadata. */
+const MIN_FREE_PAGES = 8;
+
+/** Where things stand, computed from page size and page count. Offsets and sizes in bytes. */
+export class Shape {
+  readonly pageBytes: number;
+  readonly pages: number;
+  readonly chunkPages: number;
+  readonly tableOffset: number = superblockBytes;
+  readonly tableBytes: number;
+  readonly checksumsOffset: number;
+  readonly checksums: number;
+  /** First page that is not metadata. */
+  readonly firstPage: number;
+  /** The last page holds the geometry copy. */
+  readonly lastPage: number;
+
+  constructor(geometry: { pageBytes: number; pages: number; chunkPages: number }) {
+    this.pageBytes = geometry.pageBytes;
+    this.pages = geometry.pages;
+    this.chunkPages = geometry.chunkPages;
+    this.tableBytes = this.pages * entryBytes;
+    this.checksumsOffset = this.tableOffset + this.tableBytes;
+    this.checksums = Math.ceil(this.tableBytes / checksumBlockBytes);
+    this.firstPage = Math.ceil((this.checksumsOffset + 4 * this.checksums) / this.pageBytes);
+    this.lastPage = this.pages - 1;
+  }
+
+  pageOffset(page: number): number {
+    return page * this.pageBytes;
+  }
+
+  entryOffset(page: number): number {
+    return this.tableOffset + page * entryBytes;
+  }
+
+  get geometryCopyOffset(): number {
+    return this.pages * this.pageBytes - geometryCopyBytes;
+  }
+
+  isMetadata(page: number): boolean {
+    return page < this.firstPage || page === this.lastPage;
+  }
+}
+
+/** Refuses page sizes that the format does not know. @throws EINVAL */
+export function validatePageBytes(pageBytes: number): void {
+  const isPowerOfTwo = Number.isInteger(pageBytes) && (pageBytes & (pageBytes - 1)) === 0;
+  if (!isPowerOfTwo || pageBytes < MIN_PAGE_BYTES || pageBytes > MAX_PAGE_BYTES) {
+    throw new PerdureError("EINVAL", `a page size of ${pageBytes} is not a power of two from 512 to 2 MiB`);
+  }
+}
+
+/** How many pages a range of `lengthBytes` has. @throws EINVAL when that is too few or too many */
+export function pagesOf(lengthBytes: number, pageBytes: number, chunkPages: number): number {
+  const pages = Math.floor(lengthBytes / pageBytes);
+  if (pages >= 2 ** 32) throw new PerdureError("EINVAL", "a region has fewer than 2^32 pages: use larger pages");
+  const shape = new Shape({ pageBytes, pages, chunkPages });
+  if (pages - shape.firstPage < MIN_FREE_PAGES) {
+    throw new PerdureError("EINVAL", `${lengthBytes} bytes are too few for a region with pages of ${pageBytes} bytes`);
+  }
+  return pages;
+}
+
+// The type and the magic are written by the registry, so the sum leaves the first 12 bytes out.
+const SUMMED_FROM = 12;
+
+/** Makes the geometry's bytes with their CRC; magic and type stay zero. */
+export function encodeGeometry(geometry: Omit<Geometry, "crc" | "magicLow" | "magicHigh" | "type">): Uint8Array {
+  const encoded = geometryLayout.encode(geometry);
+  geometryLayout.fields.crc.write(new DataView(encoded.buffer), sumOf(encoded));
+  return encoded;
+}
+
+function sumOf(encoded: Uint8Array): number {
+  return crc32(encoded.subarray(SUMMED_FROM, geometryLayout.fields.crc.offset));
+}
+
+function decodeGeometry(encoded: Uint8Array): Geometry | undefined {
+  const geometry = geometryLayout.decode(encoded);
+  return geometry.crc === sumOf(encoded) ? geometry : undefined;
+}
+
+/** The geometry of a region, and whether its first place was damaged and the copy used. */
+export interface FoundGeometry {
+  readonly geometry: Geometry;
+  readonly fromCopy: boolean;
+}
+
+/**
+ * Reads the geometry and checks it against the true size of the memory: nothing that it says is believed before.
+ *
+ * @throws CORRUPT, UNSUPPORTED_VERSION
+ */
+export function readGeometry(memory: Memory): FoundGeometry {
+  const { lengthBytes, source } = memory.ranges[0];
+  const first = decodeGeometry(memory.read(0, geometryLayout.sizeBytes));
+  const geometry = first ?? findCopy(memory);
+  if (geometry === undefined) throw new PerdureError("CORRUPT", `${source}: the geometry and its copy are damaged`);
+  if (geometry.version !== formatVersion) {
+    throw new PerdureError("UNSUPPORTED_VERSION", `${source} is of format version ${geometry.version}, not ${formatVersion}`);
+  }
+  const unknown = geometry.incompatible & ~knownFeatures.incompatible;
+  if (unknown !== 0) {
+    throw new PerdureError("UNSUPPORTED_VERSION", `${source} uses unknown features 0x${(unknown >>> 0).toString(16)}`);
+  }
+  if ((geometry.readOnlyCompatible & ~knownFeatures.readOnlyCompatible) !== 0 && !memory.readOnly) {
+    throw new PerdureError("UNSUPPORTED_VERSION", `${source} uses features with which it can only be read`);
+  }
+  validatePageBytes(geometry.pageBytes);
+  if (geometry.pages > pagesOf(lengthBytes, geometry.pageBytes, geometry.chunkPages) || geometry.chunkPages === 0) {
+    throw new PerdureError("CORRUPT", `${source} says that it has ${geometry.pages} pages, but it is only ${lengthBytes} bytes long`);
+  }
+  return { geometry, fromCopy: first === undefined };
+}
+
+// The copy ends the last page; where that is depends on the page size, which only the copy knows: try each.
+function findCopy(memory: Memory): Geometry | undefined {
+  const { lengthBytes } = memory.ranges[0];
+  for (let pageBytes = MIN_PAGE_BYTES; pageBytes <= MAX_PAGE_BYTES; pageBytes *= 2) {
+    const end = Math.floor(lengthBytes / pageBytes) * pageBytes;
+    if (end < geometryCopyBytes) return undefined;
+    const found = decodeGeometry(memory.read(end - geometryCopyBytes, geometryLayout.sizeBytes));
+    if (found !== undefined && found.pageBytes === pageBytes) return found;
+  }
+  return undefined;
+}

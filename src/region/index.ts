@@ -1,0 +1,22 @@
+/** The native format: pages that claim their place. Frames, directory, allocator, recovery, generations, instances. */
+import { registerFormat } from "../format/index.ts";
+import { nativeFormat } from "./native-format.ts";
+
+registerFormat(nativeFormat());
+
+export { analyze } from "./analyze.ts";
+export type { Analysis, Plan, Recovered } from "./analysis.ts";
+export { describeFinding, type Finding } from "./findings.ts";
+export { Instance } from "./instance.ts";
+export { type Life, type StartKind, type StartReason, startReasons } from "./lives.ts";
+export { type FormatOptions, nativeFormat } from "./native-format.ts";
+export { OpenRegion, type StartReport } from "./open-region.ts";
+export { Page } from "./page.ts";
+export {
+  createRegion,
+  type InstanceInfo,
+  type InstanceOptions,
+  PageRegion,
+  type RegionInfo,
+  type RegionOptions,
+} from "./region.ts";

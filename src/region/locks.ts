@@ -1,0 +1,84 @@
+import { assert } from "../base/index.ts";
+
+const STRIPES = 4096;
+/** A waiting thread looks again at least this often, so that nothing waits for ever on a thread that died. */
+const LOOK_AGAIN_MS = 1000;
+
+/**
+ * What a thread does when a lock is taken: by default it sleeps until the holder changes. Tests that run two threads
+ * in one put something else here.
+ */
+export type Wait = (words: Int32Array, at: number, value: number) => void;
+
+const sleep: Wait = (words, at, value) => {
+  Atomics.wait(words, at, value, LOOK_AGAIN_MS);
+};
+
+/** Where a thread waits in this isolate; replaced by the interleaving tests only. */
+export const waiting: { wait: Wait } = { wait: sleep };
+
+/** Takes a lock word for `thread` (a number above 0). */
+export function acquire(words: Int32Array, at: number, thread: number): void {
+  for (;;) {
+    const holder = Atomics.compareExchange(words, at, 0, thread);
+    if (holder === 0) return;
+    assert(holder !== thread, "a thread does not take a lock twice");
+    waiting.wait(words, at, holder);
+  }
+}
+
+export function release(words: Int32Array, at: number): void {
+  Atomics.store(words, at, 0);
+  Atomics.notify(words, at);
+}
+
+/**
+ * Rule 8: a name has one lock, striped, in shared memory, never on media. It is held from looking the page up until the
+ * loser's claim is withdrawn, that is persisted, and the page table says so.
+ */
+export class NameLocks {
+  readonly words: Int32Array = new Int32Array(new SharedArrayBuffer(4 * STRIPES));
+
+  stripeOf(owner: number, index: number): number {
+    return (Math.imul(owner, 0x9e3779b1) + index) & (STRIPES - 1);
+  }
+}
+
+/**
+ * Operations on an instance enter its gate; delete, resize and publish close it and wait until those inside have left.
+ *
+ *     words:  [ operations inside | thread that closed it, or 0 ]
+ */
+export class Gate {
+  readonly #words = new Int32Array(new SharedArrayBuffer(8));
+
+  enter(): void {
+    for (;;) {
+      Atomics.add(this.#words, 0, 1);
+      const closedBy = Atomics.load(this.#words, 1);
+      if (closedBy === 0) return;
+      this.leave();
+      waiting.wait(this.#words, 1, closedBy);
+    }
+  }
+
+  leave(): void {
+    if (Atomics.sub(this.#words, 0, 1) === 1 && Atomics.load(this.#words, 1) !== 0) Atomics.notify(this.#words, 0);
+  }
+
+  close(thread: number): void {
+    acquire(this.#words, 1, thread);
+    try {
+      for (let inside = Atomics.load(this.#words, 0); inside !== 0; inside = Atomics.load(this.#words, 0)) {
+        waiting.wait(this.#words, 0, inside);
+      }
+    } catch (error) {
+      this.open();
+      throw error;
+    }
+  }
+
+  open(): void {
+    release(this.#words, 1);
+  }
+}

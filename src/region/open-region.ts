@@ -1,0 +1,163 @@
+import { crc32, isSealed, PerdureError } from "../base/index.ts";
+import { type Memory, persist } from "../memory/index.ts";
+import { processIdentity } from "../os/index.ts";
+import { analyze, stateSlots, tableChecksums } from "./analyze.ts";
+import type { Analysis, Recovered } from "./analysis.ts";
+import { RegionCore } from "./core.ts";
+import { Findings } from "./findings.ts";
+import { FrameWriter } from "./frame-writer.ts";
+import { InstanceOperations } from "./instance-operations.ts";
+import { regionState, type RegionStateRecord, stateLayout } from "./layout.ts";
+import { startNumber, type StartReason, startReasons, type StartKind } from "./lives.ts";
+import { acquire, release } from "./locks.ts";
+import { PageOperations } from "./page-operations.ts";
+import { type Opening, recover, writeLife } from "./recover.ts";
+import { RunOperations } from "./run-operations.ts";
+import { fillAcrossWindows, writeState } from "./state-record.ts";
+
+/** How an open went; in every language of this project the same three words with a reason code. */
+export interface StartReport {
+  readonly kind: StartKind;
+  readonly reason: StartReason;
+  /** One sentence for people. */
+  readonly text: string;
+  readonly generation: number;
+  /** Opens in a row, this one included, that were not followed by a close. */
+  readonly failedStarts: number;
+  /** Pages that recovery withdrew, by cause. */
+  readonly recovered: Recovered;
+  /** Dual records whose second slot was healed. */
+  readonly healed: number;
+  /** Time from the first read to the last store of recovery, ms. */
+  readonly openMs: number;
+  /** The owner before, when there was one. */
+  readonly previousPid: number | undefined;
+}
+
+/** A region that is open: what the native format hands out. One is made per thread that uses it. */
+export class OpenRegion {
+  readonly memory: Memory;
+  readonly core: RegionCore;
+  readonly start: StartReport;
+  readonly pages: PageOperations;
+  readonly runs: RunOperations;
+  readonly instances: InstanceOperations;
+  readonly #opening: Opening | undefined;
+
+  private constructor(memory: Memory, core: RegionCore, start: StartReport, opening: Opening | undefined, thread: number) {
+    this.memory = memory;
+    this.core = core;
+    this.start = start;
+    this.#opening = opening;
+    const writer = new FrameWriter(memory, core, thread);
+    this.pages = new PageOperations(writer);
+    this.runs = new RunOperations(writer);
+    this.instances = new InstanceOperations(writer);
+  }
+
+  /** Analyzes and, when the memory may be written, recovers. @throws CORRUPT, UNSUPPORTED_VERSION, EIO */
+  static open(memory: Memory): OpenRegion {
+    const began = performance.now();
+    const analysis = analyze(memory);
+    if (analysis.findings.length > 0) throw corruption(analysis, memory);
+    const core = new RegionCore(analysis, memory.ranges[0].source);
+    const reason = reasonOf(analysis.state);
+    const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
+    if (opening !== undefined) recover(memory, core, analysis, opening);
+    const previousPid = analysis.state.generation === 0 ? undefined : analysis.state.ownerPid;
+    const start: StartReport = {
+      kind: startReasons[reason].kind,
+      reason,
+      text: startReasons[reason].text,
+      generation: core.state.generation,
+      failedStarts: core.state.failedStarts,
+      recovered: analysis.recovered,
+      healed: analysis.plan.heal.length + (analysis.stateLoser === undefined ? 0 : 1),
+      openMs: performance.now() - began,
+      previousPid,
+    };
+    return new OpenRegion(memory, core, start, opening, 1);
+  }
+
+  /** The same region for another thread, with that thread's own handle of the memory. */
+  forThread(memory: Memory, thread: number): OpenRegion {
+    return new OpenRegion(memory, this.core, this.start, undefined, thread);
+  }
+
+  /**
+   * Looks whether another writer took the region over, which two device nodes of one device make possible: the lock
+   * does not see that. A foreign generation poisons this handle.
+   *
+   * @throws POISONED
+   */
+  refuseForeign(): void {
+    this.core.refuseUnusable();
+    const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
+    const generation = isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+    if (generation === this.core.state.generation) return;
+    this.core.poison(new Error(`generation ${generation} is not ours (${this.core.state.generation})`));
+    this.core.refuseUnusable();
+  }
+
+  /**
+   * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
+   * as it is: the next open recovers it.
+   *
+   * @throws EBUSY while pages are held
+   */
+  close(): void {
+    const { core } = this;
+    if (core.closed) return;
+    if (core.pins.size > 0) throw new PerdureError("EBUSY", `${core.pins.size} pages of ${core.source} are still held`);
+    if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
+    core.closed = true;
+  }
+
+  #writeEnd(opening: Opening): void {
+    const { core, memory } = this;
+    this.refuseForeign();
+    acquire(core.stateLock, 0, 1);
+    try {
+      const { shape } = core;
+      const sums = tableChecksums(memory.read(shape.tableOffset, shape.tableBytes));
+      const encoded = new Uint8Array(sums.buffer);
+      fillAcrossWindows(memory, shape.checksumsOffset, encoded);
+      persist(memory, shape.checksumsOffset, encoded.length);
+      writeLife(memory, opening, Date.now());
+      // Everything before is durable when the record says "closed".
+      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc: crc32(encoded) });
+      memory.sync();
+    } finally {
+      release(core.stateLock, 0);
+    }
+  }
+}
+
+function reasonOf(state: RegionStateRecord): StartReason {
+  if (state.generation === 0) return "formatted";
+  if (state.state === regionState.closed) return "closed";
+  return Buffer.compare(state.bootId, processIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";
+}
+
+function openingOf(state: RegionStateRecord, reason: StartReason): Opening {
+  const identity = processIdentity();
+  return {
+    change: {
+      state: regionState.open,
+      generation: state.generation + 1,
+      failedStarts: state.failedStarts + 1,
+      ownerPid: identity.pid,
+      ownerStartTicks: identity.startTicks,
+      bootId: identity.bootId,
+    },
+    openedMs: Date.now(),
+    start: startNumber(reason),
+    reason: startReasons[reason].number,
+  };
+}
+
+function corruption(analysis: Analysis, memory: Memory): PerdureError {
+  const findings = new Findings();
+  for (const finding of analysis.findings) findings.add(finding);
+  return findings.toError(memory.ranges[0].source);
+}

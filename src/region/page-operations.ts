@@ -1,0 +1,238 @@
+import { assert, PerdureError } from "../base/index.ts";
+import { kind } from "./claim.ts";
+import type { InstanceState, RegionCore } from "./core.ts";
+import type { Draft, FrameWriter } from "./frame-writer.ts";
+import { acquire, release } from "./locks.ts";
+import type { PageTable } from "./page-table.ts";
+
+/** What a claim claims, apart from the owner: a kind and an index. */
+export interface Place {
+  readonly instance: InstanceState;
+  readonly kind: number;
+  readonly index: number;
+}
+
+/**
+ * The operations on single pages. Each holds the lock of its name from the look-up until the loser's claim is
+ * withdrawn, that is persisted, and the page table says so (rule 8); each ends with a fence, so that what returned is
+ * durable.
+ */
+export class PageOperations {
+  readonly writer: FrameWriter;
+  readonly #core: RegionCore;
+  readonly #locks: Int32Array;
+
+  constructor(writer: FrameWriter) {
+    this.writer = writer;
+    this.#core = writer.core;
+    this.#locks = writer.core.names.words;
+  }
+
+  /** The page at a place, made and zeroed when there is none. @throws ENOSPC, EINVAL */
+  ensure(instance: InstanceState, kindNumber: number, index: number): number {
+    const stripe = this.#begin(instance, index);
+    try {
+      const table = instance.table(kindNumber);
+      const present = table.get(index);
+      if (present !== 0) return present;
+      const draft = this.writer.take(false);
+      this.writer.zero(draft);
+      return this.#publish(instance, table, kindNumber, index, draft);
+    } catch (error) {
+      throw this.#core.failed(error);
+    } finally {
+      this.#end(instance, stripe);
+    }
+  }
+
+  /**
+   * Overwrites a part of a page, or all of it, by a replace: after a crash the page is wholly old or wholly new.
+   * A page that is not there reads as zeroes around what is written.
+   *
+   * @throws ENOSPC, EBUSY (pinned), EINVAL (index outside of the instance, or part of a run)
+   */
+  write(instance: InstanceState, index: number, within: number, source: Uint8Array): void {
+    const stripe = this.#begin(instance, index);
+    try {
+      const table = instance.table(kind.data);
+      const old = table.get(index);
+      if (old === 0) {
+        this.#publish(instance, table, kind.data, index, this.#compose(this.writer.take(false), 0, within, source));
+        return;
+      }
+      this.#refuseFixed(old);
+      this.#replace(instance, table, index, old, this.#compose(this.writer.take(true), old, within, source));
+    } catch (error) {
+      throw this.#core.failed(error);
+    } finally {
+      this.#end(instance, stripe);
+    }
+  }
+
+  /** Withdraws the page at a place. @returns false when there was none. @throws EBUSY (pinned), EINVAL (part of a run) */
+  free(instance: InstanceState, kindNumber: number, index: number): boolean {
+    const stripe = this.#begin(instance, index);
+    try {
+      const table = instance.table(kindNumber);
+      const page = table.get(index);
+      if (page === 0) return false;
+      this.#refuseFixed(page);
+      table.set(index, 0);
+      instance.pages--;
+      this.writer.withdrawAndRelease(page);
+      return true;
+    } catch (error) {
+      throw this.#core.failed(error);
+    } finally {
+      this.#end(instance, stripe);
+    }
+  }
+
+  /**
+   * Gives a page to another place by one store; it stays where it is. A page that stood there is withdrawn after.
+   *
+   * @throws ENODATA (no page at `from`), EBUSY (pinned), EINVAL (a live page to a pending or volatile place)
+   */
+  handOver(from: Place, to: Place): void {
+    refuseLoss(from, to);
+    this.#core.refuseUnusable();
+    from.instance.gate.enter();
+    try {
+      if (to.instance !== from.instance) to.instance.gate.enter();
+      try {
+        this.#handOverInside(from, to);
+      } finally {
+        if (to.instance !== from.instance) to.instance.gate.leave();
+      }
+    } catch (error) {
+      throw this.#core.failed(error);
+    } finally {
+      from.instance.gate.leave();
+    }
+  }
+
+  // ---- steps -------------------------------------------------------------------------------------------------------------
+
+  /** Enters the instance and locks the name. @returns the stripe that `#end` is to release */
+  #begin(instance: InstanceState, index: number): number {
+    this.#core.refuseUnusable();
+    instance.gate.enter();
+    try {
+      refuseOutside(instance, index);
+      const stripe = this.#core.names.stripeOf(instance.owner, index);
+      acquire(this.#locks, stripe, this.writer.thread);
+      return stripe;
+    } catch (error) {
+      instance.gate.leave();
+      throw error;
+    }
+  }
+
+  #end(instance: InstanceState, stripe: number): void {
+    release(this.#locks, stripe);
+    instance.gate.leave();
+  }
+
+  /** Fills a draft with the old page, or zeroes, and what is written over it. */
+  #compose(draft: Draft, old: number, within: number, source: Uint8Array): Draft {
+    if (source.length < this.#core.shape.pageBytes) {
+      if (old === 0) this.writer.zero(draft);
+      else this.writer.fill(draft, this.writer.content(old));
+    }
+    this.writer.fill(draft, source, within);
+    return draft;
+  }
+
+  /** Claims a page for a place that has none. */
+  #publish(instance: InstanceState, table: PageTable, kindNumber: number, index: number, draft: Draft): number {
+    const durable = this.writer.persist(draft);
+    this.writer.claim(durable, instance.owner, kindNumber, index, 0);
+    this.writer.fence();
+    table.set(index, durable);
+    instance.pages++;
+    return durable;
+  }
+
+  /** Rule 2: the winner's claim is persisted before the loser's is withdrawn. */
+  #replace(instance: InstanceState, table: PageTable, index: number, old: number, draft: Draft): void {
+    const durable = this.writer.persist(draft);
+    this.writer.claim(durable, instance.owner, kind.data, index, (this.writer.revision(old) + 1) & 3);
+    this.writer.fence();
+    table.set(index, durable);
+    this.writer.withdrawAndRelease(old);
+  }
+
+  #handOverInside(from: Place, to: Place): void {
+    refuseOutside(from.instance, from.index);
+    refuseOutside(to.instance, to.index);
+    const { names } = this.#core;
+    const stripeFrom = names.stripeOf(from.instance.owner, from.index);
+    const stripeTo = names.stripeOf(to.instance.owner, to.index);
+    // Two names are locked in the order of their stripes, and one stripe once: else two threads wait for each other.
+    const stripes = stripeFrom === stripeTo ? [stripeFrom] : [Math.min(stripeFrom, stripeTo), Math.max(stripeFrom, stripeTo)];
+    const held: number[] = [];
+    try {
+      for (const stripe of stripes) {
+        acquire(this.#locks, stripe, this.writer.thread);
+        held.push(stripe);
+      }
+      this.#move(from, to);
+    } finally {
+      for (const stripe of held) release(this.#locks, stripe);
+    }
+  }
+
+  #move(from: Place, to: Place): void {
+    const source = from.instance.table(from.kind);
+    const target = to.instance.table(to.kind);
+    const page = source.get(from.index);
+    if (page === 0) throw new PerdureError("ENODATA", `there is no page at index ${from.index}`);
+    const victim = target.get(to.index);
+    if (victim === page) return;
+    this.#refuseFixed(page);
+    if (victim !== 0) this.#refuseFixed(victim);
+    // Only content of live, persistent pages is known to be durable already.
+    const durable = this.writer.persist(page as Draft);
+    const revision = victim === 0 ? this.writer.revision(page) : (this.writer.revision(victim) + 1) & 3;
+    this.writer.claim(durable, to.instance.owner, to.kind, to.index, revision);
+    this.writer.fence();
+    target.set(to.index, page);
+    to.instance.pages++;
+    source.set(from.index, 0);
+    from.instance.pages--;
+    if (victim === 0) return;
+    to.instance.pages--;
+    this.writer.withdrawAndRelease(victim);
+  }
+
+  #refuseFixed(page: number): void {
+    this.#core.refusePinned(page);
+    if (isRunPart(this.writer, page)) {
+      throw new PerdureError("EINVAL", `page ${page} is part of an aligned run: free or keep the run as a whole`);
+    }
+  }
+}
+
+/** True when the page is the head or a tail of an aligned run. */
+export function isRunPart(writer: FrameWriter, page: number): boolean {
+  assert(page < writer.core.shape.pages, "a page of the region");
+  return writer.isTail(page) || (page + 1 < writer.core.state.marks[0] && writer.follows(page, page + 1));
+}
+
+function refuseOutside(instance: InstanceState, index: number): void {
+  if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);
+  if (!Number.isInteger(index) || index < 0 || index >= instance.limit) {
+    throw new PerdureError("EINVAL", `index ${index} is not below ${instance.limit}, the size of "${instance.record.name}"`);
+  }
+}
+
+// A pending or volatile place is emptied by the next open, and with it a page that was safe before.
+function refuseLoss(from: Place, to: Place): void {
+  const isSafe = ({ instance, kind: kindNumber }: Place): boolean => !instance.isPending && kindNumber !== kind.volatile;
+  const namesSource = to.instance.isPending && to.kind !== kind.volatile && to.instance.record.source === from.instance.owner;
+  if (isSafe(from) && !isSafe(to) && !(namesSource && to.index === from.index)) {
+    throw new PerdureError("EINVAL", "a page of a live instance is not handed to one that the next open would drop", {
+      remedy: "publish the other instance first, or create it with this one as its source",
+    });
+  }
+}

@@ -1,0 +1,54 @@
+import { PerdureError } from "../base/index.ts";
+import { type Memory, persist } from "../memory/index.ts";
+import type { RegionCore } from "./core.ts";
+
+/**
+ * A page, or an aligned run of pages, held in place: while the handle lives it is never moved, replaced or reused, and
+ * operations that need it answer EBUSY. Dispose it when done (`using page = instance.ensure(7)`).
+ */
+export class Page implements Disposable {
+  /** Its index in the instance; that of the first page for a run. */
+  readonly index: number;
+  /** Its page number in the region. */
+  readonly number: number;
+  readonly #memory: Memory;
+  readonly #core: RegionCore;
+  readonly #pages: number;
+  #held = true;
+
+  constructor(memory: Memory, core: RegionCore, number: number, index: number, pages = 1) {
+    this.#memory = memory;
+    this.#core = core;
+    this.number = number;
+    this.index = index;
+    this.#pages = pages;
+    for (let k = 0; k < pages; k++) core.pins.set(number + k, (core.pins.get(number + k) ?? 0) + 1);
+  }
+
+  /**
+   * The memory itself. Stores here are kept at once, one machine word at a time: what must change as a whole is
+   * written with `instance.write`. Empty after the region was closed.
+   *
+   * @throws CLOSED when the page was disposed or the region closed
+   */
+  get bytes(): Uint8Array {
+    if (!this.#held) throw new PerdureError("CLOSED", `the page at index ${this.index} was disposed`);
+    if (this.#core.closed) throw new PerdureError("CLOSED", "the region was closed");
+    return this.#memory.bytes(this.#core.shape.pageOffset(this.number), this.#pages * this.#core.shape.pageBytes);
+  }
+
+  /** Makes the bytes durable as far as the backing promises. @throws EIO */
+  persist(): void {
+    persist(this.#memory, this.#core.shape.pageOffset(this.number), this.#pages * this.#core.shape.pageBytes);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#held) return;
+    this.#held = false;
+    for (let k = 0; k < this.#pages; k++) {
+      const count = this.#core.pins.get(this.number + k) ?? 0;
+      if (count > 1) this.#core.pins.set(this.number + k, count - 1);
+      else this.#core.pins.delete(this.number + k);
+    }
+  }
+}

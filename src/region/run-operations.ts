@@ -1,0 +1,97 @@
+import { PerdureError } from "../base/index.ts";
+import { windowBytes } from "../memory/index.ts";
+import { kind } from "./claim.ts";
+import type { InstanceState } from "./core.ts";
+import type { Durable, FrameWriter } from "./frame-writer.ts";
+import { isRunPart } from "./page-operations.ts";
+
+/** The first page of an aligned run and how many pages it has. */
+export interface Run {
+  readonly page: number;
+  readonly pages: number;
+  /** Index of its first page. */
+  readonly index: number;
+}
+
+/**
+ * Aligned runs of 2^order pages. The head's claim is the commit: tails without a head are orphans, which opening frees.
+ * The instance's gate is closed meanwhile, so no lock of a single name is needed.
+ */
+export class RunOperations {
+  readonly #writer: FrameWriter;
+
+  constructor(writer: FrameWriter) {
+    this.#writer = writer;
+  }
+
+  /** @throws EINVAL (order, index), EEXIST (a page of the range is there and is not this run), ENOSPC */
+  ensure(instance: InstanceState, index: number, order: number): Run {
+    const length = this.#lengthOf(order);
+    return this.#writer.alone(instance, () => {
+      if (index < 0 || index + length > instance.limit) {
+        throw new PerdureError("EINVAL", `indices ${index} to ${index + length - 1} are not all below ${instance.limit}`);
+      }
+      const present = this.#find(instance, index);
+      if (present !== undefined && present.index === index && present.pages === length) return present;
+      const table = instance.table(kind.data);
+      const taken = table.next(index, index + length);
+      if (taken !== index + length) throw new PerdureError("EEXIST", `there is a page at index ${taken} already`);
+      const page = this.#claim(instance, index, length);
+      for (let k = 0; k < length; k++) table.set(index + k, page + k);
+      instance.pages += length;
+      return { page, pages: length, index };
+    });
+  }
+
+  /** Frees the run that holds an index. @throws ENODATA (no run there), EBUSY (pinned) */
+  free(instance: InstanceState, index: number): void {
+    this.#writer.alone(instance, () => {
+      const run = this.#find(instance, index);
+      if (run === undefined) throw new PerdureError("ENODATA", `there is no aligned run at index ${index}`);
+      for (let k = 0; k < run.pages; k++) this.#writer.core.refusePinned(run.page + k);
+      const table = instance.table(kind.data);
+      for (let k = 0; k < run.pages; k++) table.set(run.index + k, 0);
+      instance.pages -= run.pages;
+      // The head first, persist, then the tails: a tail without its head is an orphan, a head without tails is not.
+      this.#writer.withdraw(run.page);
+      this.#writer.fence();
+      for (let k = 1; k < run.pages; k++) this.#writer.withdraw(run.page + k);
+      this.#writer.fence();
+      // Not even the head's page is reused before its tails are gone: they would hang on to the next claim there.
+      for (let k = 0; k < run.pages; k++) this.#writer.core.freePages.release(run.page + k);
+    });
+  }
+
+  /** The run that holds an index. */
+  find(instance: InstanceState, index: number): Run | undefined {
+    return this.#find(instance, index);
+  }
+
+  #claim(instance: InstanceState, index: number, length: number): number {
+    const writer = this.#writer;
+    const draft = writer.takeRun(Math.log2(length));
+    for (let k = 0; k < length; k++) writer.memory.zero(writer.core.shape.pageOffset(draft + k), writer.core.shape.pageBytes);
+    const head = writer.persist(draft, length);
+    for (let k = 1; k < length; k++) writer.claim((head + k) as Durable, instance.owner, kind.run, index + k, 0);
+    writer.fence();
+    writer.claim(head, instance.owner, kind.data, index, 0);
+    writer.fence();
+    return head;
+  }
+
+  #find(instance: InstanceState, index: number): Run | undefined {
+    const writer = this.#writer;
+    let page = instance.table(kind.data).get(index);
+    if (page === 0 || !isRunPart(writer, page)) return undefined;
+    while (writer.isTail(page)) page--;
+    let end = page + 1;
+    while (end < writer.core.state.marks[0] && writer.follows(end - 1, end)) end++;
+    return { page, pages: end - page, index: writer.indexOf(page) };
+  }
+
+  #lengthOf(order: number): number {
+    const length = 2 ** order;
+    if (Number.isInteger(order) && order >= 1 && length * this.#writer.core.shape.pageBytes <= windowBytes) return length;
+    throw new PerdureError("EINVAL", `a run has 2^1 pages at least and ${windowBytes} bytes at most, not 2^${order} pages`);
+  }
+}

@@ -1,0 +1,69 @@
+import { seal } from "../base/index.ts";
+import { type Memory, persist, windowBytes } from "../memory/index.ts";
+import { stateSlots } from "./analyze.ts";
+import { kind, makeClaim } from "./claim.ts";
+import type { RegionCore } from "./core.ts";
+import { writeDual } from "./dual-record.ts";
+import { entryBytes, type Shape } from "./geometry.ts";
+import { type RegionStateRecord, regionOwner, stateLayout } from "./layout.ts";
+
+/** Entries are written in steps of this many pages, which is never more than one window. */
+const STEP_PAGES = 65536;
+
+/** Rewrites the superblock's record. The caller holds its lock. */
+export function writeState(
+  memory: Memory,
+  core: RegionCore,
+  change: Partial<RegionStateRecord>,
+  loser: number = stateSlots.a,
+): void {
+  const next = { ...core.state, ...change, sequence: core.nextSequence() };
+  const encoded = seal(stateLayout.encode(next), stateLayout.fields.crc);
+  writeDual(memory, loser, loser === stateSlots.a ? stateSlots.b : stateSlots.a, encoded);
+  core.state = next;
+}
+
+/** Writes the entries of fresh pages: FREE, or META for metadata. They are unreachable: above the mark. */
+export function writeFreshEntries(memory: Memory, shape: Shape, from: number, end: number): void {
+  for (let start = from; start < end; start += STEP_PAGES) {
+    const count = Math.min(STEP_PAGES, end - start);
+    const entries = new Uint32Array(2 * count);
+    for (let k = 0; k < count; k++) {
+      const page = start + k;
+      const isMetadata = shape.isMetadata(page);
+      entries[2 * k] = isMetadata ? page : 0;
+      entries[2 * k + 1] = isMetadata
+        ? makeClaim(page, page, kind.meta, 0, regionOwner)
+        : makeClaim(page, 0, kind.free, 0, 0);
+    }
+    fillAcrossWindows(memory, shape.entryOffset(start), new Uint8Array(entries.buffer));
+  }
+  persist(memory, shape.entryOffset(from), (end - from) * entryBytes);
+}
+
+/**
+ * Raises the high-water mark by one chunk: all its entries, persist, mark, persist, and only then may any thread use
+ * the chunk. The caller holds the lock of the record.
+ */
+export function raiseMark(memory: Memory, core: RegionCore): void {
+  const { shape } = core;
+  const from = core.state.marks[0];
+  const end = Math.min(from + shape.chunkPages, shape.pages);
+  try {
+    writeFreshEntries(memory, shape, from, end);
+    writeState(memory, core, { marks: [end, ...core.state.marks.slice(1)] });
+  } catch (error) {
+    throw core.failed(error);
+  }
+  for (let page = from; page < end; page++) if (!shape.isMetadata(page)) core.freePages.release(page);
+}
+
+/** A bulk write that may cross a window; what it writes is unreachable, so it need not be one store. */
+export function fillAcrossWindows(memory: Memory, offset: number, source: Uint8Array): void {
+  for (let done = 0; done < source.length; ) {
+    const room = windowBytes - ((offset + done) % windowBytes);
+    const step = Math.min(room, source.length - done);
+    memory.fill(offset + done, source.subarray(done, done + step));
+    done += step;
+  }
+}
