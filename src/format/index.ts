@@ -4,6 +4,7 @@ export {
   attachMemory,
   type Format,
   formatMemory,
+  isBlank,
   listFormats,
   registerFormat,
   unregisterFormat,

@@ -108,6 +108,12 @@ export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
   return { format, handle, detach };
 }
 
+/** True when neither a superblock nor anything else was found: what may be formatted without force. */
+export function isBlank(memory: Memory): boolean {
+  const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+  return type === undefined && describeForeignData(memory) === undefined;
+}
+
 function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered {
   const known = formats.get(type);
   if (known === undefined) throw new PerdureError(code, `no format of type ${type} is registered`);

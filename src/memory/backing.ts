@@ -1,4 +1,4 @@
-import { closeSync, constants, fdatasyncSync, fstatSync, openSync, readFileSync, readlinkSync, type Stats, statfsSync, statSync } from "node:fs";
+import { closeSync, constants, existsSync, fdatasyncSync, fstatSync, openSync, readFileSync, readlinkSync, type Stats, statfsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { PerdureError } from "../base/index.ts";
 import { linkOpenFile, lockByte, reserve, SystemCallError } from "../os/index.ts";
@@ -128,22 +128,28 @@ function openPath(path: string, readOnly: boolean): number {
 
 function kindOf(fd: number, source: string): BackingKind {
   const stats = translated(source, () => fstatSync(fd));
-  const link = readlinkSync(`/proc/self/fd/${fd}`);
-  if (stats.isCharacterDevice() && link.startsWith("/dev/dax")) return "dax";
+  if (stats.isCharacterDevice() && isDax(stats.rdev)) return "dax";
   if (!stats.isFile()) throw new PerdureError("ENODEV", `${source} is no regular file, memfd or /dev/daxN.M device`);
-  if (link.startsWith("/memfd:")) return "memfd";
+  if (readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:")) return "memfd";
   const type = statfsSync(`/proc/self/fd/${fd}`).type;
   const kind = FILE_SYSTEMS[type];
   if (kind !== undefined) return kind;
   throw new PerdureError("ENODEV", `${source} lies on a file system that Perdure is not tested on (0x${type.toString(16)})`);
 }
 
+/** The folder in sysfs of a character device. makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31. */
+function deviceFolder(rdev: number): string {
+  return `/sys/dev/char/${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`;
+}
+
+function isDax(rdev: number): boolean {
+  const subsystem = `${deviceFolder(rdev)}/subsystem`;
+  return existsSync(subsystem) && readlinkSync(subsystem).endsWith("/bus/dax");
+}
+
+// fstat(2) says 0 for a device.
 function daxSizeBytes(fd: number): number {
-  const { rdev } = fstatSync(fd);
-  // makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31.
-  const major = (rdev >>> 8) & 0xfff;
-  const minor = (rdev & 0xff) | ((rdev >>> 12) & 0xfff00);
-  return Number(readFileSync(`/sys/dev/char/${major}:${minor}/size`, "latin1"));
+  return Number(readFileSync(`${deviceFolder(fstatSync(fd).rdev)}/size`, "latin1"));
 }
 
 function refuseUntrusted(stats: Stats, path: string): void {

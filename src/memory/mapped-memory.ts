@@ -41,6 +41,7 @@ export class MappedMemory implements Memory {
     const ranges: MappedRange[] = [];
     let offset = 0;
     try {
+      if (this.durable) refuseUnsyncable(backings);
       for (const backing of backings) {
         // A device cannot be mapped privately, so its readers get pages that a stray store would fault on.
         const mode = !this.readOnly ? "shared" : backing.kind === "dax" ? "shared-read-only" : "private";
@@ -51,6 +52,7 @@ export class MappedMemory implements Memory {
     } catch (error) {
       for (const range of ranges) range.mapping[Symbol.dispose]();
       for (const backing of backings) backing[Symbol.dispose]();
+      if (error instanceof PerdureError) throw error;
       throw new PerdureError("ENODEV", `the memory cannot be mapped: ${(error as Error).message}`, { cause: error });
     }
     this.ranges = ranges;
@@ -189,4 +191,10 @@ export class MappedMemory implements Memory {
     this.#windows[number] = window;
     return window;
   }
+}
+
+function refuseUnsyncable(backings: readonly Backing[]): void {
+  const device = backings.find((backing) => backing.kind === "dax");
+  if (device === undefined) return;
+  throw new PerdureError("ENODEV", `${device.source} cannot be written back with msync, which "durable" asks for`);
 }

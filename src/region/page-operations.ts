@@ -35,6 +35,7 @@ export class PageOperations {
       const table = instance.table(kindNumber);
       const present = table.get(index);
       if (present !== 0) return present;
+      refuseFresh(instance);
       const draft = this.writer.take(false);
       this.writer.zero(draft);
       return this.#publish(instance, table, kindNumber, index, draft);
@@ -54,6 +55,7 @@ export class PageOperations {
   write(instance: InstanceState, index: number, within: number, source: Uint8Array): void {
     const stripe = this.#begin(instance, index);
     try {
+      refuseFresh(instance);
       const table = instance.table(kind.data);
       const old = table.get(index);
       if (old === 0) {
@@ -226,13 +228,20 @@ function refuseOutside(instance: InstanceState, index: number): void {
   }
 }
 
+/** @throws EINVAL: what a save with a source holds goes back there if it is never committed, so it takes nothing new */
+export function refuseFresh(instance: InstanceState): void {
+  if (!instance.isPending || instance.record.source === 0) return;
+  throw new PerdureError("EINVAL", `"${instance.record.name}" names a source: it takes pages of that source only`);
+}
+
 // A pending or volatile place is emptied by the next open, and with it a page that was safe before.
 function refuseLoss(from: Place, to: Place): void {
-  const isSafe = ({ instance, kind: kindNumber }: Place): boolean => !instance.isPending && kindNumber !== kind.volatile;
-  const namesSource = to.instance.isPending && to.kind !== kind.volatile && to.instance.record.source === from.instance.owner;
-  if (isSafe(from) && !isSafe(to) && !(namesSource && to.index === from.index)) {
-    throw new PerdureError("EINVAL", "a page of a live instance is not handed to one that the next open would drop", {
-      remedy: "publish the other instance first, or create it with this one as its source",
-    });
-  }
+  if (!to.instance.isPending && to.kind !== kind.volatile) return;
+  const { source } = to.instance.record;
+  const comesBack = to.kind !== kind.volatile && source === from.instance.owner && to.index === from.index;
+  const isLost = !from.instance.isPending && from.kind !== kind.volatile;
+  if (comesBack || (!isLost && source === 0)) return;
+  throw new PerdureError("EINVAL", "a page is handed to a pending or volatile place only where a crash cannot lose it", {
+    remedy: "publish the other instance first, or create it with this one as its source and hand over index by index",
+  });
 }

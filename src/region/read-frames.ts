@@ -1,5 +1,5 @@
 import { assert } from "../base/index.ts";
-import type { FoundInstance, Plan, Recovered } from "./analysis.ts";
+import type { FoundInstance, GiveBack, Plan, Recovered } from "./analysis.ts";
 import {
   claimHigh,
   claimLow,
@@ -56,6 +56,8 @@ export class FrameReader {
   #runIndex = 0;
   #runHead = 0;
   readonly #contested = new Set<string>();
+  /** Pages that saves without an end had taken from their source, by owner and index. */
+  readonly #saved = new Map<string, GiveBack>();
 
   constructor(scan: FrameScan) {
     this.#scan = scan;
@@ -69,6 +71,7 @@ export class FrameReader {
       freePages.releaseWord(page >>> 5, bits);
     }
     this.#endRun();
+    this.#giveBack();
     this.#readAboveMark();
     freePages.countBits();
   }
@@ -151,23 +154,42 @@ export class FrameReader {
     const { plan, recovered, instances } = this.#scan;
     const source = instance.record.state === recordState.pending ? instances.get(instance.record.source) : undefined;
     if (source !== undefined && !source.ends && kindOf(claim) === kind.data) {
-      plan.giveBack.push({ page, index, kind: kind.data, owner: source.owner });
-      this.#keepGivenBack(page, index, source);
+      this.#fileSaved({ page, index, kind: kind.data, owner: source.owner }, claim);
       return;
     }
     plan.free.push(page);
     recovered.unfinished++;
   }
 
-  #keepGivenBack(page: number, index: number, source: FoundInstance): void {
-    const table = (source.tables[kind.data] ??= new PageTable(this.#scan.arena));
-    if (table.get(index) !== 0) this.#report(page, "a place of its source that is empty");
-    else {
-      table.set(index, page);
-      source.pages++;
+  #fileSaved(saved: GiveBack, claim: number): void {
+    const name = `${ownerOf(claim)}:${saved.index}`;
+    const other = this.#saved.get(name);
+    if (other === undefined) {
+      this.#saved.set(name, saved);
+      return;
     }
-    // The table of the entry before may be the one that was just changed.
-    this.#lastKey = 0;
+    const winner = newerOf(other.page, this.#words[2 * other.page + 1], saved.page, claim);
+    if (winner === 0) this.#report(saved.page, `one claim of a name (another is at page ${other.page})`);
+    this.#scan.plan.free.push(winner === saved.page ? other.page : saved.page);
+    this.#scan.recovered.losers++;
+    if (winner === saved.page) this.#saved.set(name, saved);
+  }
+
+  // Only now is it known what the source holds by itself: what it wrote since at the same index is newer.
+  #giveBack(): void {
+    const { plan, recovered, instances, shape, arena } = this.#scan;
+    for (const saved of this.#saved.values()) {
+      const source = instances.get(saved.owner) as FoundInstance;
+      const table = (source.tables[kind.data] ??= new PageTable(arena));
+      if (table.get(saved.index) === 0 && saved.index < limitOf(source.record.sizeBytes, shape.pageBytes)) {
+        table.set(saved.index, saved.page);
+        source.pages++;
+        plan.giveBack.push(saved);
+      } else {
+        plan.free.push(saved.page);
+        recovered.unfinished++;
+      }
+    }
   }
 
   #fileOwn(page: number, index: number, claim: number): void {
@@ -251,12 +273,13 @@ export class FrameReader {
 
   // ---- above the high-water mark ---------------------------------------------------------------------------------------
 
-  // A kill inside of raising leaves torn entries there; a sound claim other than FREE is none of those.
+  // A kill inside of raising leaves torn entries there; a sound claim is none of those, but for FREE and META of metadata.
   #readAboveMark(): void {
     const words = this.#words;
     for (let page = this.#scan.marked; page < this.#scan.shape.pages; page++) {
       const claim = words[2 * page + 1];
-      if (claim === 0 || kindOf(claim) === kind.free || kindOf(claim) === kind.meta) continue;
+      const isMetadata = kindOf(claim) === kind.meta && this.#scan.shape.isMetadata(page);
+      if (claim === 0 || kindOf(claim) === kind.free || isMetadata) continue;
       if (isSound(page, words[2 * page], claim)) this.#report(page, "no claim above the high-water mark");
     }
   }

@@ -1,5 +1,5 @@
-import { parseSize, PerdureError } from "../base/index.ts";
-import { type Attached, attachMemory, formatMemory } from "../format/index.ts";
+import { isPerdureError, parseSize, PerdureError } from "../base/index.ts";
+import { type Attached, attachMemory, formatMemory, isBlank } from "../format/index.ts";
 import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
@@ -238,17 +238,28 @@ export class PageRegion implements Disposable {
   }
 }
 
-/** Opens the memory at a path and, when it is not there and `create` says so, makes and formats it first. */
+/** Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted. */
 function openMemory(source: string, options: RegionOptions): MappedMemory {
-  const durable = options.durable ?? false;
+  const creates = options.create === true && options.readOnly !== true;
+  let memory: MappedMemory;
   try {
-    return new MappedMemory([Backing.open(source, options)], { durable });
+    memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
   } catch (error) {
-    const isMissing = error instanceof PerdureError && error.code === "ENOENT";
-    if (!isMissing || options.create !== true || options.readOnly === true) throw error;
+    if (!creates || !isPerdureError(error, "ENOENT")) throw error;
+    if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
+    return createRegion(source, { ...options, size: options.size });
   }
-  if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
-  return createRegion(source, { ...options, size: options.size });
+  try {
+    if (creates && isBlank(memory)) formatMemory(memory, formatOf(options));
+    return memory;
+  } catch (error) {
+    memory.close();
+    throw error;
+  }
+}
+
+function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
+  return nativeFormat(options.pageSize === undefined ? {} : { pageBytes: parseSize(options.pageSize) });
 }
 
 /**
@@ -257,8 +268,7 @@ function openMemory(source: string, options: RegionOptions): MappedMemory {
  * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
  */
 export function createRegion(path: string, options: RegionOptions & { readonly size: number | string }): MappedMemory {
-  const pageBytes = options.pageSize === undefined ? undefined : parseSize(options.pageSize);
-  const format = nativeFormat(pageBytes === undefined ? {} : { pageBytes });
+  const format = formatOf(options);
   const backing = Backing.create(path, parseSize(options.size));
   const memory = new MappedMemory([backing], { durable: options.durable ?? false });
   try {

@@ -3,7 +3,7 @@ import { windowBytes } from "../memory/index.ts";
 import { kind } from "./claim.ts";
 import type { InstanceState } from "./core.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
-import { isRunPart } from "./page-operations.ts";
+import { isRunPart, refuseFresh } from "./page-operations.ts";
 
 /** The first page of an aligned run and how many pages it has. */
 export interface Run {
@@ -31,6 +31,7 @@ export class RunOperations {
       if (index < 0 || index + length > instance.limit) {
         throw new PerdureError("EINVAL", `indices ${index} to ${index + length - 1} are not all below ${instance.limit}`);
       }
+      refuseFresh(instance);
       const present = this.#find(instance, index);
       if (present !== undefined && present.index === index && present.pages === length) return present;
       const table = instance.table(kind.data);

@@ -1,0 +1,110 @@
+import { PerdureError } from "../base/index.ts";
+import type { Memory, MemoryRange, Survival } from "../memory/index.ts";
+
+/** A call of a memory that can be made to fail. */
+export type FailingCall = "read" | "fence" | "sync" | "fill" | "commit";
+
+/** A memory that fails with EIO at the n-th call of a kind; everything else goes to the memory behind it. */
+export class FailingMemory implements Memory {
+  readonly #memory: Memory;
+  readonly #call: FailingCall;
+  #left: number;
+
+  /** `nth` counts from 1. */
+  constructor(memory: Memory, call: FailingCall, nth: number) {
+    this.#memory = memory;
+    this.#call = call;
+    this.#left = nth;
+  }
+
+  /** True when the failure has happened. */
+  get failed(): boolean {
+    return this.#left <= 0;
+  }
+
+  get ranges(): readonly MemoryRange[] {
+    return this.#memory.ranges;
+  }
+
+  get sizeBytes(): number {
+    return this.#memory.sizeBytes;
+  }
+
+  get readOnly(): boolean {
+    return this.#memory.readOnly;
+  }
+
+  get survival(): Survival {
+    return this.#memory.survival;
+  }
+
+  get stores(): number {
+    return this.#memory.stores;
+  }
+
+  words(offset: number, lengthBytes: number): Uint32Array {
+    return this.#memory.words(offset, lengthBytes);
+  }
+
+  bytes(offset: number, lengthBytes: number): Uint8Array {
+    return this.#memory.bytes(offset, lengthBytes);
+  }
+
+  read(offset: number, lengthBytes: number): Uint8Array {
+    this.#step("read");
+    return this.#memory.read(offset, lengthBytes);
+  }
+
+  commit32(offset: number, value: number): void {
+    this.#step("commit");
+    this.#memory.commit32(offset, value);
+  }
+
+  commit64(offset: number, low: number, high: number): void {
+    this.#step("commit");
+    this.#memory.commit64(offset, low, high);
+  }
+
+  or32(offset: number, bits: number): void {
+    this.#step("commit");
+    this.#memory.or32(offset, bits);
+  }
+
+  fill(offset: number, source: Uint8Array): void {
+    this.#step("fill");
+    this.#memory.fill(offset, source);
+  }
+
+  zero(offset: number, lengthBytes: number): void {
+    this.#step("fill");
+    this.#memory.zero(offset, lengthBytes);
+  }
+
+  flush(offset: number, lengthBytes: number): void {
+    this.#memory.flush(offset, lengthBytes);
+  }
+
+  fence(): void {
+    this.#step("fence");
+    this.#memory.fence();
+  }
+
+  flushAll(): void {
+    this.#memory.flushAll();
+  }
+
+  sync(): void {
+    this.#step("sync");
+    this.#memory.sync();
+  }
+
+  close(): void {
+    this.#memory.close();
+  }
+
+  #step(call: FailingCall): void {
+    if (call !== this.#call) return;
+    this.#left--;
+    if (this.#left === 0) throw new PerdureError("EIO", `the planted failure of a ${call}`);
+  }
+}

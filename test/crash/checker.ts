@@ -1,0 +1,167 @@
+/**
+ * An independent checker: it reads the image of a recovered region by the format document alone and shares no code
+ * with `src/region`. Offsets are written out, the check is computed bit by bit.
+ */
+import { crc32 } from "node:zlib";
+
+const FREE = 1;
+const META = 2;
+const DIRECTORY = 3;
+const DATA = 4;
+const RUN = 6;
+
+/** What the checker found, in one line of text per live instance, and how many pages are free below the mark. */
+export interface Checked {
+  readonly text: string;
+  readonly free: number;
+  readonly mark: number;
+}
+
+interface Owner {
+  readonly name: string;
+  readonly size: number;
+  readonly attribute: number;
+  readonly pages: Map<number, string>;
+}
+
+const oddWeight = (value: number): boolean => value.toString(2).replaceAll("0", "").length % 2 === 1;
+const heavy: number[] = [];
+for (let value = 3; value < 128; value++) if (oddWeight(value) && (value & (value - 1)) !== 0) heavy.push(value);
+
+/** Throws with what is wrong. */
+function violate(what: string): never {
+  throw new Error(`CHECKER ${what}`);
+}
+
+const bitOf = (word: number, bit: number): boolean => Math.floor(word / 2 ** bit) % 2 === 1;
+/** Bit by bit is slow, and most entries come again in the next image: by page, then by both words as one number. */
+const memo: Map<number, boolean>[] = [];
+
+function isSound(page: number, index: number, claim: number): boolean {
+  const ofPage = (memo[page] ??= new Map<number, boolean>());
+  const key = index < 2 ** 20 ? index * 2 ** 32 + claim : -1;
+  const known = ofPage.get(key);
+  if (known !== undefined) return known;
+  let sum = 0;
+  let column = 0;
+  for (let bit = 0; bit < 32; bit++) if (bitOf(index, bit)) sum ^= heavy[bit];
+  column = 32;
+  for (let bit = 0; bit < 32; bit++) {
+    const own = bit >= 19 && bit <= 25 ? 2 ** (bit - 19) : heavy[column++];
+    if (bitOf(claim, bit)) sum ^= own;
+  }
+  for (let bit = 0; bit < 32; bit++) if (bitOf(page, bit)) sum ^= heavy[(bit * 5 + 3) % 57];
+  if (key >= 0) ofPage.set(key, sum === 0);
+  return sum === 0;
+}
+
+/** Checks an image at rest after recovery. Throws at the first violation. */
+export function checkImage(image: Uint8Array): Checked {
+  const view = new DataView(image.buffer, image.byteOffset);
+  const word = (offset: number): number => view.getUint32(offset, true);
+  if (word(0) !== 0x50455253 || word(4) !== 0x4b4d454d || word(8) !== 1) violate("superblock head");
+  if (word(64) !== crc32(image.subarray(12, 64))) violate("geometry CRC");
+  const pageBytes = word(28);
+  const pages = word(56);
+  const twin = (first: number, second: number, what: string): boolean => {
+    const a = image.subarray(first, first + 512);
+    const b = image.subarray(second, second + 512);
+    if (Buffer.compare(a, b) !== 0) violate(`the slots of ${what} differ`);
+    if (a.every((byte) => byte === 0)) return false;
+    if (word(first + 508) !== crc32(image.subarray(first, first + 508))) violate(`CRC of ${what}`);
+    return true;
+  };
+  if (!twin(512, 1024, "the state record")) violate("no state record");
+  const mark = word(512 + 56);
+  const entry = (page: number): { index: number; claim: number; kind: number; owner: number } => {
+    const index = word(4096 + 8 * page);
+    const claim = word(4096 + 8 * page + 4);
+    return { index, claim, kind: Math.floor(claim / 2 ** 28), owner: claim % 2 ** 19 };
+  };
+
+  const directory: number[] = [];
+  for (let page = 0; page < mark; page++) {
+    const { index, kind, owner } = entry(page);
+    if (kind !== DIRECTORY) continue;
+    if (owner !== 1 || directory[index] !== undefined) violate(`directory page ${page}`);
+    directory[index] = page;
+  }
+  const owners = readOwners(image, directory, pageBytes, twin);
+  let free = 0;
+  let tail: { page: number; index: number; owner: number } | undefined;
+  const metadata = Math.ceil((4096 + 8 * pages + 4 * Math.ceil((8 * pages) / 4096)) / pageBytes);
+  for (let page = 0; page < pages; page++) {
+    const { index, claim, kind, owner } = entry(page);
+    if (page >= mark) {
+      const isCopy = kind === META && page === pages - 1;
+      if (isSound(page, index, claim) && kind !== FREE && kind !== 0 && !isCopy) violate(`claim above the mark at ${page}`);
+      continue;
+    }
+    if (!isSound(page, index, claim)) violate(`check of page ${page}`);
+    if (page < metadata || page === pages - 1) {
+      if (kind !== META) violate(`page ${page} is metadata`);
+      continue;
+    }
+    if (kind === FREE) free++;
+    if (kind === FREE || kind === DIRECTORY) continue;
+    const holder = owners.get(owner) ?? violate(`page ${page} has no owner (${owner})`);
+    const isTail = kind === RUN && tail?.page === page && tail.index === index && tail.owner === owner;
+    if (kind !== DATA && !isTail) violate(`kind ${kind} of page ${page}`);
+    if (holder.pages.has(index)) violate(`two pages at index ${index} of ${holder.name}`);
+    if (index * pageBytes >= holder.size) violate(`index ${index} beyond the size of ${holder.name}`);
+    holder.pages.set(index, contentOf(image, page * pageBytes, pageBytes));
+    tail = { page: page + 1, index: index + 1, owner };
+  }
+  return { text: textOf(owners.values()), free, mark };
+}
+
+function readOwners(
+  image: Uint8Array,
+  directory: readonly number[],
+  pageBytes: number,
+  twin: (first: number, second: number, what: string) => boolean,
+): Map<number, Owner> {
+  const view = new DataView(image.buffer, image.byteOffset);
+  const owners = new Map<number, Owner>();
+  const names = new Set<string>();
+  for (let record = 0; (record + 1) * 1024 <= directory.length * pageBytes; record++) {
+    const slots = [record * 1024, record * 1024 + 512].map((at) => {
+      const page = directory[Math.floor(at / pageBytes)];
+      return page === undefined ? -1 : page * pageBytes + (at % pageBytes);
+    });
+    if (slots[0] < 0 || slots[1] < 0 || !twin(slots[0], slots[1], `record ${record}`)) continue;
+    const state = view.getUint32(slots[0] + 8, true);
+    if (state === 0) continue;
+    if (state !== 2) violate(`state ${state} of record ${record} at rest`);
+    const name = Buffer.from(image.subarray(slots[0] + 109, slots[0] + 109 + image[slots[0] + 108])).toString();
+    if (names.has(name)) violate(`two live instances named ${name}`);
+    names.add(name);
+    const size = view.getUint32(slots[0] + 36, true) * 2 ** 32 + view.getUint32(slots[0] + 32, true);
+    owners.set(record + 2, { name, size, attribute: image[slots[0] + 364], pages: new Map() });
+  }
+  return owners;
+}
+
+/** A page as the tests fill it: each half is one repeated word. */
+function contentOf(image: Uint8Array, offset: number, pageBytes: number): string {
+  const half = pageBytes / 2;
+  return [offset, offset + half]
+    .map((start) => {
+      // One word repeated is what equals itself shifted by a word.
+      const isOne = Buffer.compare(image.subarray(start, start + half - 4), image.subarray(start + 4, start + half)) === 0;
+      return isOne ? String(new DataView(image.buffer, image.byteOffset).getUint32(start, true)) : "torn";
+    })
+    .join("/");
+}
+
+/** The one text of a state, for comparing. */
+export function textOf(owners: Iterable<Owner>): string {
+  return Array.from(owners, ({ name, size, attribute, pages }) => {
+    const held = Array.from(pages)
+      .sort(([a], [b]) => a - b)
+      .map(([index, content]) => `${index}=${content}`);
+    return `${name}(${size},${attribute}): ${held.join(" ")}`;
+  })
+    .sort()
+    .join("\n");
+}

@@ -1,0 +1,309 @@
+/** Every operation of the API, as the crash tests run it: on the region, and on the model. */
+import { Disk } from "../../src/disk/index.ts";
+import type { PageRegion } from "../../src/region/index.ts";
+import { below, pick, type Random } from "../../src/testing/index.ts";
+import { emptyPage, type ModelInstance, overwritten, present, type World } from "./world.ts";
+
+export const pageBytes = 512;
+const HALF = pageBytes / 2;
+const SUBSYSTEM = "crash";
+
+/**
+ * One operation with its arguments. `model` changes the world as far as the operation has come and yields after each
+ * step that a crash may leave behind: most have one, a write of several blocks has one a block.
+ */
+export interface Operation {
+  readonly name: string;
+  run(region: PageRegion): void;
+  model(world: World): Iterable<void>;
+}
+
+function one(name: string, run: (region: PageRegion) => void, change: (world: World) => void): Operation {
+  return {
+    name,
+    run,
+    *model(world) {
+      change(world);
+      yield;
+    },
+  };
+}
+
+/** A page's worth of one word, or half of it. */
+export function filled(value: number, lengthBytes = pageBytes): Uint8Array {
+  return new Uint8Array(new Uint32Array(lengthBytes / 4).fill(value).buffer);
+}
+
+const open = (region: PageRegion, name: string) => region.instance(SUBSYSTEM, name);
+
+export function create(name: string, pages: number): Operation {
+  const sizeBytes = pages * pageBytes;
+  const run = (region: PageRegion): void => void region.instance(SUBSYSTEM, name, { create: true, sizeBytes });
+  return one(`create ${name}`, run, (world) => {
+    // Opening with `create` opens what is there.
+    if (!world.instances.has(name)) world.add(name, sizeBytes);
+  });
+}
+
+export function createPending(name: string, pages: number, source?: string): Operation {
+  const sizeBytes = pages * pageBytes;
+  const from = source === undefined ? {} : { source: { subsystem: SUBSYSTEM, name: source } };
+  const handles = pendingHandles;
+  return one(
+    `create ${name} pending, source ${source ?? "none"}`,
+    (region) => {
+      handles.set(region, region.instance(SUBSYSTEM, name, { pending: true, sizeBytes, ...from }));
+    },
+    (world) => void world.add(name, sizeBytes, true, source),
+  );
+}
+// A pending instance is reached by its handle only: it has no name yet.
+const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof open>>();
+const pendingOf = (region: PageRegion): ReturnType<typeof open> => {
+  const handle = pendingHandles.get(region);
+  if (handle === undefined) throw new Error("no pending instance");
+  return handle;
+};
+
+export function writePending(name: string, index: number, value: number): Operation {
+  const run = (region: PageRegion): void => pendingOf(region).write(index, filled(value));
+  return one(`write ${name}[${index}] (pending)`, run, (world) => void world.get(name).pages.set(index, `${value}/${value}`));
+}
+
+export function savePage(from: string, name: string, index: number): Operation {
+  const run = (region: PageRegion): void => open(region, from).handOver(index, pendingOf(region), index);
+  return one(`hand ${from}[${index}] to pending ${name}`, run, (world) => {
+    world.get(name).pages.set(index, present(world.get(from).pages.get(index)));
+    world.get(from).pages.delete(index);
+  });
+}
+
+export function publish(name: string): Operation {
+  const run = (region: PageRegion): void => pendingOf(region).publish();
+  return one(`publish ${name}`, run, (world) => {
+    world.get(name).pending = false;
+  });
+}
+
+export function write(name: string, index: number, half: 0 | 1 | "both", value: number): Operation {
+  const bytes = filled(value, half === "both" ? pageBytes : HALF);
+  const run = (region: PageRegion): void => open(region, name).write(index, bytes, half === 1 ? HALF : 0);
+  return one(`write ${name}[${index}] ${half}`, run, (world) => {
+    const { pages } = world.get(name);
+    pages.set(index, overwritten(pages.get(index), half, value));
+  });
+}
+
+export function ensure(name: string, index: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).ensure(index)[Symbol.dispose]();
+  return one(`ensure ${name}[${index}]`, run, (world) => {
+    const { pages } = world.get(name);
+    if (!pages.has(index)) pages.set(index, emptyPage);
+  });
+}
+
+export function free(name: string, index: number): Operation {
+  const run = (region: PageRegion): void => void open(region, name).free(index);
+  return one(`free ${name}[${index}]`, run, (world) => void world.get(name).pages.delete(index));
+}
+
+export function handOver(from: string, index: number, to: string, target: number): Operation {
+  const run = (region: PageRegion): void => open(region, from).handOver(index, open(region, to), target);
+  return one(`hand ${from}[${index}] over to ${to}[${target}]`, run, (world) => {
+    const content = present(world.get(from).pages.get(index));
+    world.get(from).pages.delete(index);
+    world.get(to).pages.set(target, content);
+  });
+}
+
+export function ensureRun(name: string, index: number, order: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).ensureRun(index, order)[Symbol.dispose]();
+  return one(`run of 2^${order} at ${name}[${index}]`, run, (world) => {
+    const { pages, runs } = world.get(name);
+    for (let k = 0; k < 2 ** order; k++) pages.set(index + k, emptyPage);
+    runs.set(index, 2 ** order);
+  });
+}
+
+export function freeRun(name: string, index: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).freeRun(index);
+  return one(`free the run at ${name}[${index}]`, run, (world) => {
+    const { pages, runs } = world.get(name);
+    for (let k = 0; k < (runs.get(index) ?? 0); k++) pages.delete(index + k);
+    runs.delete(index);
+  });
+}
+
+export function resize(name: string, pages: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).resize(pages * pageBytes);
+  return one(`resize ${name} to ${pages}`, run, (world) => {
+    const instance = world.get(name);
+    instance.sizeBytes = pages * pageBytes;
+    for (const map of [instance.pages, instance.volatile, instance.runs]) {
+      for (const index of map.keys()) if (index >= pages) map.delete(index);
+    }
+  });
+}
+
+export function remove(name: string): Operation {
+  const run = (region: PageRegion): void => open(region, name).delete();
+  return one(`delete ${name}`, run, (world) => void world.instances.delete(name));
+}
+
+export function setAttribute(name: string, value: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).setAttributes(Uint8Array.of(value));
+  return one(`attributes of ${name}`, run, (world) => {
+    world.get(name).attribute = value;
+  });
+}
+
+export function ensureVolatile(name: string, index: number, value: number): Operation {
+  const run = (region: PageRegion): void => {
+    const page = open(region, name).ensureVolatile(index);
+    page.bytes.set(filled(value));
+    page[Symbol.dispose]();
+  };
+  return one(`volatile ${name}[${index}]`, run, (world) => void world.get(name).volatile.set(index, `${value}/${value}`));
+}
+
+export function keep(name: string, index: number): Operation {
+  const run = (region: PageRegion): void => open(region, name).keep(index);
+  return one(`keep ${name}[${index}]`, run, (world) => {
+    const { pages, volatile } = world.get(name);
+    pages.set(index, present(volatile.get(index)));
+    volatile.delete(index);
+  });
+}
+
+/** A write of several blocks through the disk: from the second half of one to the first half of another. */
+export function diskWrite(name: string, index: number, blocks: number, value: number): Operation {
+  const run = (region: PageRegion): void => {
+    const disk = new Disk(region, open(region, name));
+    disk.write(index * pageBytes + HALF, filled(value, (blocks - 1) * pageBytes));
+  };
+  return {
+    name: `disk write ${name}[${index}..${index + blocks - 1}]`,
+    run,
+    *model(world) {
+      const { pages } = world.get(name);
+      for (let k = 0; k < blocks; k++) {
+        const half = k === 0 ? 1 : k === blocks - 1 ? 0 : "both";
+        pages.set(index + k, overwritten(pages.get(index + k), half, value));
+        yield;
+      }
+    },
+  };
+}
+
+/** A trim through the disk: halves at both ends are zeroed where there is a page, whole blocks are given back. */
+export function diskTrim(name: string, index: number, blocks: number): Operation {
+  const run = (region: PageRegion): void => {
+    new Disk(region, open(region, name)).trim(index * pageBytes + HALF, (blocks - 1) * pageBytes);
+  };
+  return {
+    name: `disk trim ${name}[${index}..${index + blocks - 1}]`,
+    run,
+    *model(world) {
+      const { pages } = world.get(name);
+      for (let k = 0; k < blocks; k++) {
+        const content = pages.get(index + k);
+        if (content !== undefined && k > 0 && k < blocks - 1) pages.delete(index + k);
+        else if (content !== undefined) pages.set(index + k, overwritten(content, k === 0 ? 1 : 0, 0));
+        yield;
+      }
+    },
+  };
+}
+
+/** Indices on both sides of 255/256, so that a torn index shows. */
+const INDICES = [0, 1, 2, 254, 255, 256, 257];
+const SIZES = [1, 2, 256, 300];
+
+/** Chooses an operation that the state of the world allows, or none. */
+export function choose(random: Random, world: World, nextValue: () => number): Operation | undefined {
+  const names = ["ann", "bob", "cid"];
+  const pending = Array.from(world.instances.values()).find((instance) => instance.pending);
+  const live = Array.from(world.instances.values()).filter((instance) => !instance.pending && instance.name !== "ballast");
+  if (pending !== undefined && random() < 0.5) return choosePending(random, world, pending, nextValue);
+  const missing = names.filter((name) => !world.instances.has(name));
+  if (live.length === 0 || (missing.length > 0 && random() < 0.08)) return create(pick(random, missing), 300);
+  if (missing.length > 0 && pending === undefined && random() < 0.06) {
+    return createPending(pick(random, missing), 300, random() < 0.7 ? pick(random, live).name : undefined);
+  }
+  return chooseOn(random, pick(random, live), live, nextValue);
+}
+
+function choosePending(random: Random, world: World, pending: ModelInstance, nextValue: () => number): Operation {
+  if (random() < 0.3) return publish(pending.name);
+  if (pending.source === undefined) return writePending(pending.name, pick(random, INDICES), nextValue());
+  const source = world.instances.get(pending.source);
+  const own = source === undefined ? [] : singles(source);
+  return own.length > 0 ? savePage(pending.source, pending.name, pick(random, own)) : publish(pending.name);
+}
+
+/** Indices of pages that are in no run. */
+function singles(instance: ModelInstance): number[] {
+  const inRun = (index: number): boolean =>
+    Array.from(instance.runs).some(([first, length]) => index >= first && index < first + length);
+  return Array.from(instance.pages.keys()).filter((index) => !inRun(index));
+}
+
+function chooseOn(
+  random: Random,
+  instance: ModelInstance,
+  live: readonly ModelInstance[],
+  nextValue: () => number,
+): Operation | undefined {
+  const { name } = instance;
+  const limit = instance.sizeBytes / pageBytes;
+  const own = singles(instance);
+  const isSingle = (index: number): boolean => !instance.pages.has(index) || own.includes(index);
+  const index = pick(random, INDICES);
+  const inside = index < limit && isSingle(index);
+  const dice = below(random, 100);
+  if (dice < 22) return inside ? write(name, index, pick(random, [0, 1, "both", "both"] as const), nextValue()) : undefined;
+  if (dice < 30) return own.length > 0 ? free(name, pick(random, own)) : undefined;
+  if (dice < 34) return inside ? ensure(name, index) : undefined;
+  if (dice < 50) return chooseHandOver(random, instance, own, live);
+  if (dice < 56) return isRoom(instance, 4) ? ensureRun(name, 4, pick(random, [1, 2])) : undefined;
+  if (dice < 60) return instance.runs.size > 0 ? freeRun(name, pick(random, Array.from(instance.runs.keys()))) : undefined;
+  if (dice < 66) {
+    const pages = pick(random, SIZES);
+    const cutsRun = Array.from(instance.runs).some(([first, length]) => pages > first && pages < first + length);
+    return cutsRun ? undefined : resize(name, pages);
+  }
+  if (dice < 70) return remove(name);
+  if (dice < 74) return setAttribute(name, below(random, 256));
+  if (dice < 82) return inside ? ensureVolatile(name, index, nextValue()) : undefined;
+  if (dice < 87) {
+    const candidates = Array.from(instance.volatile.keys()).filter((at) => isSingle(at));
+    return candidates.length > 0 ? keep(name, pick(random, candidates)) : undefined;
+  }
+  const spans = [0, 1, 254, 255, 256].filter(
+    (first) => first + 3 <= limit && [0, 1, 2].every((k) => isSingle(first + k)),
+  );
+  if (spans.length === 0) return undefined;
+  return dice < 95 ? diskWrite(name, pick(random, spans), 3, nextValue()) : diskTrim(name, pick(random, spans), 3);
+}
+
+function isRoom(instance: ModelInstance, first: number): boolean {
+  if (instance.sizeBytes / pageBytes < first + 4) return false;
+  return [0, 1, 2, 3].every((k) => !instance.pages.has(first + k));
+}
+
+function chooseHandOver(
+  random: Random,
+  from: ModelInstance,
+  own: readonly number[],
+  live: readonly ModelInstance[],
+): Operation | undefined {
+  const to = pick(random, live);
+  if (own.length === 0) return undefined;
+  const occupied = singles(to);
+  const free = INDICES.filter((index) => index < to.sizeBytes / pageBytes && !to.pages.has(index));
+  const targets = occupied.length > 0 && random() < 0.5 ? occupied : free;
+  const index = pick(random, own);
+  const target = targets.length > 0 ? pick(random, targets) : index;
+  if (target === index && to === from) return undefined;
+  return targets.length > 0 ? handOver(from.name, index, to.name, target) : undefined;
+}

@@ -1,0 +1,97 @@
+/**
+ * The model that crash tests compare with: full copies in ordinary maps. `World` knows nothing of pages, claims or
+ * records; it says what a user of the API may expect.
+ */
+import { textOf } from "./checker.ts";
+
+/** An instance as the model keeps it. Contents are `first half/second half` of a page, one number each. */
+export interface ModelInstance {
+  readonly name: string;
+  sizeBytes: number;
+  attribute: number;
+  readonly pages: Map<number, string>;
+  readonly volatile: Map<number, string>;
+  /** Runs by first index: how many pages. */
+  readonly runs: Map<number, number>;
+  /** Not published yet: a crash drops it. */
+  pending: boolean;
+  /** Name of the instance to which a pending one gives its pages back. */
+  source: string | undefined;
+}
+
+/** All instances of a region, by name. */
+export class World {
+  readonly instances: Map<string, ModelInstance> = new Map();
+
+  add(name: string, sizeBytes: number, pending = false, source?: string): ModelInstance {
+    const instance: ModelInstance = {
+      name,
+      sizeBytes,
+      attribute: 0,
+      pages: new Map(),
+      volatile: new Map(),
+      runs: new Map(),
+      pending,
+      source,
+    };
+    this.instances.set(name, instance);
+    return instance;
+  }
+
+  get(name: string): ModelInstance {
+    const found = this.instances.get(name);
+    if (found === undefined) throw new Error(`the model has no ${name}`);
+    return found;
+  }
+
+  copy(): World {
+    const copy = new World();
+    for (const [name, one] of this.instances) {
+      copy.instances.set(name, {
+        ...one,
+        pages: new Map(one.pages),
+        volatile: new Map(one.volatile),
+        runs: new Map(one.runs),
+      });
+    }
+    return copy;
+  }
+
+  /** What the next open makes of it: pending ones give their pages back or lose them, volatile pages vanish. */
+  reopened(): World {
+    const next = this.copy();
+    for (const [name, one] of next.instances) {
+      one.volatile.clear();
+      if (!one.pending) continue;
+      next.instances.delete(name);
+      const source = one.source === undefined ? undefined : next.instances.get(one.source);
+      for (const [index, content] of source === undefined ? [] : one.pages) {
+        const isInside = index * 512 < (source as ModelInstance).sizeBytes;
+        if (isInside && source?.pages.has(index) === false) source.pages.set(index, content);
+      }
+    }
+    return next;
+  }
+
+  /** The text that the checker gives for the state after the next open. */
+  text(): string {
+    const live = Array.from(this.reopened().instances.values());
+    return textOf(live.map(({ name, sizeBytes, attribute, pages }) => ({ name, size: sizeBytes, attribute, pages })));
+  }
+}
+
+/** The content that an operation needs to be there. */
+export function present(content: string | undefined): string {
+  if (content === undefined) throw new Error("the model has no page there");
+  return content;
+}
+
+export const emptyPage = "0/0";
+
+/** Overwrites one half of a page's content, or both. */
+export function overwritten(content: string | undefined, half: 0 | 1 | "both", value: number): string {
+  if (half === "both") return `${value}/${value}`;
+  const halves = (content ?? emptyPage).split("/");
+  halves[half] = String(value);
+  return halves.join("/");
+}
