@@ -25,6 +25,11 @@ export class InstanceState {
   limit: number;
   /** Set when it was deleted: handles of it must not touch pages that may belong to others by now. */
   deleted = false;
+  /**
+   * The pending instance that names this one as its source. Until it is committed or dropped its pages may come back
+   * here, so nothing else may change here meanwhile.
+   */
+  save: InstanceState | undefined;
   readonly #tables: (PageTable | undefined)[];
   readonly #arena: ChunkArena;
 
@@ -40,6 +45,12 @@ export class InstanceState {
   /** The page table of a kind. */
   table(kindNumber: number): PageTable {
     return (this.#tables[kindNumber] ??= new PageTable(this.#arena));
+  }
+
+  /** @throws EBUSY while pages of it are being saved */
+  refuseSaved(): void {
+    if (this.save === undefined) return;
+    throw new PerdureError("EBUSY", `"${this.record.name}" is being saved: publish or delete the pending instance first`);
   }
 
   get isPending(): boolean {
@@ -92,6 +103,8 @@ export class RegionCore {
   addInstance(found: FoundInstance): InstanceState {
     const instance = new InstanceState(found, this.arena, this.shape.pageBytes);
     this.instances.set(instance.owner, instance);
+    const source = instance.isPending ? this.instances.get(found.record.source) : undefined;
+    if (source !== undefined) source.save = instance;
     if (!instance.isPending) this.byName.set(nameKey(found.record.subsystem, found.record.name), instance);
     return instance;
   }
@@ -99,7 +112,13 @@ export class RegionCore {
   removeInstance(instance: InstanceState): void {
     const key = nameKey(instance.record.subsystem, instance.record.name);
     this.instances.delete(instance.owner);
+    this.endSave(instance);
     if (this.byName.get(key) === instance) this.byName.delete(key);
+  }
+
+  /** The source of a save is free again. */
+  endSave(instance: InstanceState): void {
+    for (const other of this.instances.values()) if (other.save === instance) other.save = undefined;
   }
 
   /** Free pages, those above the high-water mark and the reserve included. The last page is metadata. */

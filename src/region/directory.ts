@@ -47,6 +47,8 @@ export class Directory {
     validateName("name", wanted.name, maxNameBytes);
     return this.#locked(() => {
       this.#refuseTaken(wanted);
+      // A name has at most one pending save, and a source is in at most one.
+      this.#core.instances.get(wanted.source)?.refuseSaved();
       const owner = this.#takeRecord() + firstOwner;
       const now = Date.now();
       const record: InstanceRecord = {
@@ -80,6 +82,7 @@ export class Directory {
       this.#refuseTaken(instance.record);
       instance.record = this.#write({ ...instance.record, state: recordState.live, source: 0, changedMs: Date.now() });
       this.#core.byName.set(nameKey(instance.record.subsystem, instance.record.name), instance);
+      this.#core.endSave(instance);
     });
   }
 

@@ -183,13 +183,14 @@ export class FrameWriter {
   /**
    * Runs an operation on a whole instance: those on its pages drain first, and wait until it ends (rule 8).
    *
-   * @throws ENOENT when the instance was deleted, CLOSED, POISONED
+   * @throws ENOENT when the instance was deleted, EBUSY while it is the source of a save, CLOSED, POISONED
    */
   alone<T>(instance: InstanceState, act: () => T): T {
     this.core.refuseUnusable();
     instance.gate.close(this.thread);
     try {
       if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);
+      instance.refuseSaved();
       return act();
     } catch (error) {
       throw this.core.failed(error);

@@ -79,9 +79,12 @@ export class PageOperations {
       const page = table.get(index);
       if (page === 0) return false;
       this.#refuseFixed(page);
+      this.writer.withdraw(page);
+      this.writer.fence();
+      // Only now may a reader see the hole: before, a kill could bring the page back.
       table.set(index, 0);
       instance.pages--;
-      this.writer.withdrawAndRelease(page);
+      this.#core.freePages.release(page);
       return true;
     } catch (error) {
       throw this.#core.failed(error);
@@ -121,6 +124,7 @@ export class PageOperations {
     instance.gate.enter();
     try {
       refuseOutside(instance, index);
+      instance.refuseSaved();
       const stripe = this.#core.names.stripeOf(instance.owner, index);
       acquire(this.#locks, stripe, this.writer.thread);
       return stripe;
@@ -167,6 +171,9 @@ export class PageOperations {
   #handOverInside(from: Place, to: Place): void {
     refuseOutside(from.instance, from.index);
     refuseOutside(to.instance, to.index);
+    // A source gives its pages to its save, and to nobody else until that is committed or dropped.
+    if (to.instance !== from.instance.save) from.instance.refuseSaved();
+    to.instance.refuseSaved();
     const { names } = this.#core;
     const stripeFrom = names.stripeOf(from.instance.owner, from.index);
     const stripeTo = names.stripeOf(to.instance.owner, to.index);

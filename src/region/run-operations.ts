@@ -50,14 +50,14 @@ export class RunOperations {
       const run = this.#find(instance, index);
       if (run === undefined) throw new PerdureError("ENODATA", `there is no aligned run at index ${index}`);
       for (let k = 0; k < run.pages; k++) this.#writer.core.refusePinned(run.page + k);
-      const table = instance.table(kind.data);
-      for (let k = 0; k < run.pages; k++) table.set(run.index + k, 0);
-      instance.pages -= run.pages;
       // The head first, persist, then the tails: a tail without its head is an orphan, a head without tails is not.
       this.#writer.withdraw(run.page);
       this.#writer.fence();
       for (let k = 1; k < run.pages; k++) this.#writer.withdraw(run.page + k);
       this.#writer.fence();
+      const table = instance.table(kind.data);
+      for (let k = 0; k < run.pages; k++) table.set(run.index + k, 0);
+      instance.pages -= run.pages;
       // Not even the head's page is reused before its tails are gone: they would hang on to the next claim there.
       for (let k = 0; k < run.pages; k++) this.#writer.core.freePages.release(run.page + k);
     });

@@ -14,7 +14,10 @@ interface Step {
   readonly bytes: Uint8Array;
 }
 
-/** Stores of a line that are not durable yet; `retired` counts those before them. */
+/**
+ * Stores of a line that are not durable yet. `retired` counts those before them and is never forgotten: a flush of
+ * another thread may be older than what made the line clean.
+ */
 interface Line {
   readonly steps: Step[];
   retired: number;
@@ -44,7 +47,7 @@ export class PowerModel {
 
   /** Images that a power cut may leave now. */
   *images(random: Random): Generator<CrashImage> {
-    const lines = [...this.#lines];
+    const lines = [...this.#lines].filter(([, line]) => line.steps.length > 0);
     const combinations = lines.reduce((product, [, line]) => product * (line.steps.length + 1), 1);
     const stored = lines.map(([, line]) => line.steps.length);
     const choices = combinations <= MAX_EXHAUSTIVE ? everyChoice(stored, combinations) : sampledChoices(stored, random);
@@ -106,7 +109,6 @@ export class PowerModel {
         const step = line.steps.shift() as Step;
         this.#key.store(this.#durable, step.offset, step.bytes);
       }
-      if (line.steps.length === 0) this.#lines.delete(number);
     }
     this.#flushed.delete(thread);
   }

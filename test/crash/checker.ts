@@ -157,10 +157,15 @@ function contentOf(image: Uint8Array, offset: number, pageBytes: number): string
 /** The one text of a state, for comparing. */
 export function textOf(owners: Iterable<Owner>): string {
   return Array.from(owners, ({ name, size, attribute, pages }) => {
-    const held = Array.from(pages)
-      .sort(([a], [b]) => a - b)
-      .map(([index, content]) => `${index}=${content}`);
-    return `${name}(${size},${attribute}): ${held.join(" ")}`;
+    const held = Array.from(pages).sort(([a], [b]) => a - b);
+    const parts: string[] = [];
+    for (let k = 0; k < held.length; ) {
+      const [first, content] = held[k];
+      const start = k;
+      while (k < held.length && held[k][1] === content && held[k][0] === first + k - start) k++;
+      parts.push(k - start === 1 ? `${first}=${content}` : `${first}..${first + k - start - 1}=${content}`);
+    }
+    return `${name}(${size},${attribute}): ${parts.join(" ")}`;
   })
     .sort()
     .join("\n");

@@ -16,7 +16,7 @@ export interface Tally {
 }
 
 /** One in so many states is also crashed inside of its recovery, analyzed again, filled and emptied. */
-const NESTED_EVERY = 150;
+const NESTED_EVERY = 60;
 const AGAIN_EVERY = 16;
 const FILLED_EVERY = 400;
 

@@ -2,7 +2,7 @@
 import { Disk } from "../../src/disk/index.ts";
 import type { PageRegion } from "../../src/region/index.ts";
 import { below, pick, type Random } from "../../src/testing/index.ts";
-import { emptyPage, type ModelInstance, overwritten, present, type World } from "./world.ts";
+import { emptyPage, inside, type ModelInstance, overwritten, present, type World } from "./world.ts";
 
 export const pageBytes = 512;
 const HALF = pageBytes / 2;
@@ -89,7 +89,7 @@ export function write(name: string, index: number, half: 0 | 1 | "both", value: 
   const bytes = filled(value, half === "both" ? pageBytes : HALF);
   const run = (region: PageRegion): void => open(region, name).write(index, bytes, half === 1 ? HALF : 0);
   return one(`write ${name}[${index}] ${half}`, run, (world) => {
-    const { pages } = world.get(name);
+    const { pages } = inside(world.get(name), index);
     pages.set(index, overwritten(pages.get(index), half, value));
   });
 }
@@ -110,7 +110,8 @@ export function free(name: string, index: number): Operation {
 export function handOver(from: string, index: number, to: string, target: number): Operation {
   const run = (region: PageRegion): void => open(region, from).handOver(index, open(region, to), target);
   return one(`hand ${from}[${index}] over to ${to}[${target}]`, run, (world) => {
-    const content = present(world.get(from).pages.get(index));
+    const content = present(inside(world.get(from), index).pages.get(index));
+    inside(world.get(to), target);
     world.get(from).pages.delete(index);
     world.get(to).pages.set(target, content);
   });
@@ -119,7 +120,8 @@ export function handOver(from: string, index: number, to: string, target: number
 export function ensureRun(name: string, index: number, order: number): Operation {
   const run = (region: PageRegion): void => open(region, name).ensureRun(index, order)[Symbol.dispose]();
   return one(`run of 2^${order} at ${name}[${index}]`, run, (world) => {
-    const { pages, runs } = world.get(name);
+    const { pages, runs } = inside(world.get(name), index);
+    for (let k = 0; k < 2 ** order; k++) if (pages.has(index + k)) throw new Error("a page stands in the way");
     for (let k = 0; k < 2 ** order; k++) pages.set(index + k, emptyPage);
     runs.set(index, 2 ** order);
   });
@@ -230,7 +232,9 @@ export function choose(random: Random, world: World, nextValue: () => number): O
   if (missing.length > 0 && pending === undefined && random() < 0.06) {
     return createPending(pick(random, missing), 300, random() < 0.7 ? pick(random, live).name : undefined);
   }
-  return chooseOn(random, pick(random, live), live, nextValue);
+  // A source is closed until its save is committed.
+  const open = live.filter(({ name }) => name !== pending?.source);
+  return open.length > 0 ? chooseOn(random, pick(random, open), open, nextValue) : undefined;
 }
 
 function choosePending(random: Random, world: World, pending: ModelInstance, nextValue: () => number): Operation {

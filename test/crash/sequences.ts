@@ -11,8 +11,11 @@ import { World } from "./world.ts";
 /** More than 256 pages, so that a torn page number shows; the mark is raised in chunks of 64. */
 export const regionPages = 320;
 const CHUNK_PAGES = 64;
-/** An instance that fills the region up to about page 240, so that what is tested happens around page 256. */
-const BALLAST_PAGES = 210;
+/**
+ * An instance fills the region first, so that what is tested happens around page 256: with room below the mark at page
+ * 256, with a few pages below it, and nearly full.
+ */
+const BALLAST_PAGES = [210, 236, 250] as const;
 
 export type CrashModel = "kill" | "power";
 
@@ -43,10 +46,10 @@ export function perform(subject: Subject, operation: Operation): void {
 }
 
 /** A fresh region with its ballast. */
-export function freshSubject(roomy: boolean): Subject {
+export function freshSubject(round = 0): Subject {
   const subject = subjectOf(freshImage(), new World());
   perform(subject, create("ballast", 300));
-  for (let index = 0; index < BALLAST_PAGES + (roomy ? 0 : 40); index++) perform(subject, write("ballast", index, "both", 9));
+  for (let index = 0; index < BALLAST_PAGES[round % BALLAST_PAGES.length]; index++) perform(subject, write("ballast", index, "both", 9));
   return subject;
 }
 
@@ -55,7 +58,7 @@ export function runSequences(model: CrashModel, seed: number, states: number): T
   const random = seeded(seed);
   const judge = new Judge(random);
   for (let round = 0; judge.tally.states < states; round++) {
-    new Sequence(model, random, judge, `seed ${seed}, round ${round}`, freshSubject(round % 3 !== 2)).run(states);
+    new Sequence(model, random, judge, `seed ${seed}, round ${round}`, freshSubject(round)).run(states);
   }
   return judge.tally;
 }
@@ -152,8 +155,14 @@ class Sequence {
   // owner has made it durable: so the power model is carried on.
   #continueFrom(image: Uint8Array, worlds: readonly World[], label: string): void {
     const recording = new Recording(image.slice());
-    const region = PageRegion.attach(new RecordingMemory(recording));
-    const { text } = checkImage(recording.recorded);
+    let region: PageRegion;
+    let text: string;
+    try {
+      region = PageRegion.attach(new RecordingMemory(recording));
+      text = checkImage(recording.recorded).text;
+    } catch (error) {
+      throw new Violation(`${label}: does not open: ${(error as Error).message}`);
+    }
     const found = worlds.find((world) => world.text() === text);
     if (found === undefined) throw new Violation(`${label}: got\n${text}`);
     this.#subject = { recording, region, world: found.reopened() };

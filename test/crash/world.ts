@@ -80,6 +80,15 @@ export class World {
   }
 }
 
+/** @throws when the index lies beyond the size or in an aligned run, where the region refuses, too */
+export function inside(instance: ModelInstance, index: number): ModelInstance {
+  if (index * 512 >= instance.sizeBytes) throw new Error(`the model has no index ${index} in ${instance.name}`);
+  for (const [first, length] of instance.runs) {
+    if (index >= first && index < first + length) throw new Error(`index ${index} of ${instance.name} is in a run`);
+  }
+  return instance;
+}
+
 /** The content that an operation needs to be there. */
 export function present(content: string | undefined): string {
   if (content === undefined) throw new Error("the model has no page there");

@@ -1,0 +1,81 @@
+import { PerdureError } from "../base/index.ts";
+import type { BlockDevice } from "../device/index.ts";
+import { maxStringBytes } from "./limits.ts";
+import { EXPORT_FLAG } from "./protocol.ts";
+
+/** A device under the name by which clients ask for it. */
+export interface Export {
+  readonly name: string;
+  /** For people; may be empty. */
+  readonly description: string;
+  readonly device: BlockDevice;
+}
+
+/** The exports of a server by name. */
+export class ExportTable {
+  readonly #byName: Map<string, Export> = new Map();
+
+  get count(): number {
+    return this.#byName.size;
+  }
+
+  /** @throws EINVAL for a name or description that the protocol cannot carry, EEXIST when the name is taken */
+  add(entry: Export): void {
+    checkText("name", entry.name);
+    checkText("description", entry.description);
+    if (this.#byName.has(entry.name)) {
+      throw new PerdureError("EEXIST", `an export named "${entry.name}" is served already`, {
+        remedy: "choose another name, or remove that export first",
+      });
+    }
+    this.#byName.set(entry.name, entry);
+  }
+
+  /** @throws ENOENT when there is no export of that name */
+  remove(name: string): Export {
+    const entry = this.#byName.get(name);
+    if (entry === undefined) throw new PerdureError("ENOENT", `no export is named "${name}"`);
+    this.#byName.delete(name);
+    return entry;
+  }
+
+  has(name: string): boolean {
+    return this.#byName.has(name);
+  }
+
+  /** The export that a client means. The empty name asks for the default: the only export, if there is just one. */
+  find(name: string): Export | undefined {
+    const exact = this.#byName.get(name);
+    if (exact !== undefined || name !== "" || this.#byName.size !== 1) return exact;
+    return this.#byName.values().next().value;
+  }
+
+  [Symbol.iterator](): Iterator<Export> {
+    return this.#byName.values();
+  }
+}
+
+function checkText(what: string, text: string): void {
+  if (Buffer.byteLength(text) > maxStringBytes || text.includes("\0")) {
+    throw new PerdureError("EINVAL", `the ${what} of an export is at most ${maxStringBytes} bytes without NUL`, {
+      remedy: `give the export a shorter ${what}`,
+    });
+  }
+}
+
+/** What the export can do, as transmission flags. */
+export function exportFlags(device: BlockDevice, structured: boolean): number {
+  const changes = device.readOnly
+    ? EXPORT_FLAG.READ_ONLY
+    : EXPORT_FLAG.SEND_TRIM | EXPORT_FLAG.SEND_WRITE_ZEROES | EXPORT_FLAG.SEND_FAST_ZERO;
+  return (
+    EXPORT_FLAG.HAS_FLAGS |
+    EXPORT_FLAG.SEND_FLUSH |
+    EXPORT_FLAG.SEND_FUA |
+    EXPORT_FLAG.SEND_CACHE |
+    // True without effort: all connections see one device, whose calls are complete when they return.
+    EXPORT_FLAG.CAN_MULTI_CONN |
+    (structured ? EXPORT_FLAG.SEND_DF : 0) |
+    changes
+  );
+}

@@ -1,0 +1,4 @@
+/** The NBD server: disks for qemu, the Linux kernel, libnbd and whoever else speaks the protocol. */
+export { takeActivationFds } from "./activation.ts";
+export type { Log } from "./log.ts";
+export { type Connection, NbdServer, type NbdServerOptions } from "./server.ts";

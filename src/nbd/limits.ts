@@ -1,0 +1,65 @@
+/** Every limit of the server with its reason. What a peer says is never believed beyond them. */
+
+const KiB = 2 ** 10;
+const MiB = 2 ** 20;
+
+/** Longest string of the protocol, in bytes: the specification's own bound for names and descriptions. */
+export const maxStringBytes = 4096;
+
+/** Option data above this are read past and answered ERR_TOO_BIG: no client needs a tenth of it. */
+export const maxOptionBytes: number = 1 * MiB;
+/** Option data above this are not worth reading past: the connection is closed. */
+export const maxSkippedOptionBytes: number = 32 * MiB;
+/** Options a client may send before it says GO; real ones send fewer than ten. */
+export const maxOptions = 32;
+/** A client that listed the exports may ask about each of them, so every listed export adds as many. */
+export const maxOptionsPerListedExport = 32;
+
+/** What clients are told to keep their payloads below: what every client may assume without being told. */
+export const advertisedPayloadBytes: number = 32 * MiB;
+/** What is accepted: the reference implementation's integrity test writes 48 MiB in one request. */
+export const maxPayloadBytes: number = 64 * MiB;
+
+/**
+ * Data move to and from the device in slices of this many bytes (or one block, when blocks are larger). A client that
+ * vanishes in mid-payload leaves whole slices behind, and a connection buffers no more than one slice of a payload.
+ */
+export const dataSliceBytes: number = 1 * MiB;
+/** Zeroing that keeps pages reserved touches each of them, so its slices are smaller than those of a trim. */
+export const reservingSliceBytes: number = 8 * MiB;
+/** Trims, zeroing by trimming, and block status go over their range in slices of this many bytes. */
+export const rangeSliceBytes: number = 256 * MiB;
+
+/** Work of one connection before the event loop serves the others, in bytes moved. */
+export const turnBytes: number = 8 * MiB;
+/** What a request costs beside its bytes, so that a burst of tiny ones also ends a turn. */
+export const requestCostBytes: number = 4 * KiB;
+/** Bytes of a range that cost as much as one byte moved: a whole range slice is a whole turn. */
+export const rangeBytesPerCostByte: number = rangeSliceBytes / turnBytes;
+
+/** Extents of one block status reply: a reply of 64 KiB; the client asks again for the rest. */
+export const maxExtents = 8192;
+/** Longest extent: lengths are 32 bits wide, and this is the largest whose end is still aligned to 4 KiB. */
+export const maxExtentBytes = 0xffff_f000;
+
+/** Received bytes that may wait while a request is worked on; then the socket is not read. */
+export const maxWaitingBytes: number = 256 * KiB;
+/** Replies that may wait for a slow reader, in bytes and in writes; then its requests wait too. */
+export const maxUnsentBytes: number = 4 * MiB;
+export const maxUnsentWrites = 64;
+
+/** Connections at a time; more are closed at once. */
+export const defaultMaxConnections = 100;
+/** Time from connecting to the end of the option phase. */
+export const defaultHandshakeTimeoutMs = 10_000;
+/** How long `close` waits for requests in progress before it cuts connections. */
+export const defaultDrainTimeoutMs = 5_000;
+/** How long an ended connection is still read from, so that the peer gets our last replies and not a reset. */
+export const lingerMs = 1_000;
+/** Idle time after which TCP asks whether the peer still exists: hosts that lost power send no FIN. */
+export const keepAliveMs = 60_000;
+
+/** Longest path of a Unix socket: `sun_path` has 108 bytes, one of them NUL. */
+export const maxSocketPathBytes = 107;
+/** Sockets that one activation may hand over. */
+export const maxActivationSockets = 64;

@@ -1,0 +1,217 @@
+import { ByteQueue } from "./byte-queue.ts";
+import type { Export, ExportTable } from "./exports.ts";
+import { maxUnsentBytes, maxWaitingBytes, turnBytes } from "./limits.ts";
+import type { Log } from "./log.ts";
+import { Negotiation } from "./negotiation.ts";
+import type { Phase } from "./phase.ts";
+import { ReplyWriter } from "./reply-writer.ts";
+import { Transmission } from "./transmission.ts";
+import type { Transport } from "./transport.ts";
+
+export interface SessionOptions {
+  /** What the connection is called in the log. */
+  readonly id: number;
+  readonly exports: ExportTable;
+  readonly log: Log;
+  /** Time for the whole option phase. */
+  readonly handshakeTimeoutMs: number;
+  /** Refuse everything new from the start. */
+  readonly draining: boolean;
+}
+
+/**
+ * One conversation with one client. It drives the phases by steps: as many as make up a turn, then the event loop
+ * serves others. It stops while a turn is over, while replies wait for a slow reader, and when bytes are missing.
+ */
+export class Session {
+  /** Resolves when the connection is gone. */
+  readonly gone: Promise<void>;
+  bytesReceived = 0;
+  bytesSent = 0;
+
+  readonly #id: number;
+  readonly #transport: Transport;
+  readonly #log: Log;
+  readonly #queue: ByteQueue = new ByteQueue();
+  readonly #out: ReplyWriter = new ReplyWriter();
+  readonly #negotiation: Negotiation;
+  #transmission: Transmission | undefined;
+  #state: "open" | "ended" | "closed" = "open";
+  readonly #handshakeTimer: NodeJS.Timeout;
+  /** The rest of a turn is scheduled. */
+  #turnPending = false;
+  /** The transport has as many unsent bytes as it takes. */
+  #blocked = false;
+  #paused = false;
+  #inputEnded = false;
+  /** Told when no request is in progress, or none ever will be. */
+  #quietWaiters: (() => void)[] = [];
+  #tellGone: () => void = () => {};
+
+  constructor(transport: Transport, options: SessionOptions) {
+    this.#id = options.id;
+    this.#transport = transport;
+    this.#log = options.log;
+    this.gone = new Promise((resolve) => {
+      this.#tellGone = resolve;
+    });
+    this.#negotiation = new Negotiation(options.exports, this.#out);
+    this.#negotiation.draining = options.draining;
+    this.#handshakeTimer = setTimeout(() => {
+      this.#log.warn({ connection: options.id }, "the client did not finish its handshake in time");
+      this.destroy();
+    }, options.handshakeTimeoutMs);
+    this.#send();
+  }
+
+  /** The export that the client opened. */
+  get export(): Export | undefined {
+    return this.#negotiation.agreement?.export;
+  }
+
+  /** Requests taken so far. */
+  get requests(): number {
+    return this.#transmission?.requests ?? 0;
+  }
+
+  /** Bytes came. The chunk belongs to the session from now on. */
+  receive(chunk: Buffer): void {
+    if (this.#state !== "open") return;
+    this.bytesReceived += chunk.length;
+    this.#queue.push(chunk);
+    this.#run();
+  }
+
+  /** The client sends no more. What it asked for is still answered. */
+  receiveEnd(): void {
+    this.#inputEnded = true;
+    this.#run();
+  }
+
+  /** The transport has room again. */
+  writable(): void {
+    this.#blocked = false;
+    this.#run();
+  }
+
+  /** The connection is gone. */
+  closed(): void {
+    this.#state = "closed";
+    this.#stopWaiting();
+    this.#tellGone();
+  }
+
+  /** Refuses everything new from now on. Resolves when the request in progress has been answered. */
+  drain(): Promise<void> {
+    this.#phase.draining = true;
+    if (this.#state !== "open") return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#quietWaiters.push(resolve);
+      this.#run();
+    });
+  }
+
+  /** Says goodbye to the client, after what was written. */
+  end(): void {
+    if (this.#state !== "open") return;
+    this.#state = "ended";
+    this.#stopWaiting();
+    this.#transport.end();
+  }
+
+  /** Cuts the connection. */
+  destroy(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#stopWaiting();
+    this.#transport.destroy();
+  }
+
+  get #phase(): Phase {
+    return this.#transmission ?? this.#negotiation;
+  }
+
+  #stopWaiting(): void {
+    clearTimeout(this.#handshakeTimer);
+    this.#tellQuiet();
+  }
+
+  #tellQuiet(): void {
+    const waiters = this.#quietWaiters;
+    this.#quietWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
+  /** Takes a turn unless there is a reason to wait, and lets the client send as long as its bytes find room. */
+  #run(): void {
+    if (this.#state === "open" && !this.#turnPending && !this.#blocked) this.#guardedTurn();
+    if (this.#state !== "open") return;
+    const wait = (this.#turnPending || this.#blocked) && this.#queue.lengthBytes >= maxWaitingBytes;
+    if (wait === this.#paused) return;
+    this.#paused = wait;
+    if (wait) this.#transport.pause();
+    else this.#transport.resume();
+  }
+
+  /** A defect of ours costs one client its connection, and nobody else anything. */
+  #guardedTurn(): void {
+    try {
+      this.#turn();
+    } catch (cause) {
+      this.#log.error({ connection: this.#id, err: cause }, "a connection failed for a reason inside the server");
+      this.destroy();
+    }
+  }
+
+  #turn(): void {
+    let costBytes = 0;
+    while (costBytes < turnBytes) {
+      const step = this.#phase.step(this.#queue, this.#out);
+      costBytes += this.#phase.costBytes;
+      if (step === "end" || step === "violation") {
+        if (step === "violation") this.#log.warn({ connection: this.#id }, "the client broke the protocol");
+        this.#send();
+        this.end();
+        return;
+      }
+      if (this.#out.collectedBytes >= maxUnsentBytes && !this.#send()) return;
+      if (step === "starved") {
+        this.#rest();
+        return;
+      }
+      this.#openExport();
+    }
+    this.#send();
+    this.#turnPending = true;
+    setImmediate(() => {
+      this.#turnPending = false;
+      this.#run();
+    });
+  }
+
+  /** Nothing can be done before more bytes come. */
+  #rest(): void {
+    this.#send();
+    if (!this.#phase.busy) this.#tellQuiet();
+    if (this.#inputEnded) this.end();
+  }
+
+  /** Goes over to the command phase once the client has chosen. */
+  #openExport(): void {
+    const { agreement } = this.#negotiation;
+    if (agreement === undefined || this.#transmission !== undefined) return;
+    clearTimeout(this.#handshakeTimer);
+    this.#transmission = new Transmission(agreement, this.#log);
+    this.#transmission.draining = this.#negotiation.draining;
+    this.#log.debug({ connection: this.#id, export: agreement.export.name }, "a client opened an export");
+  }
+
+  /** Sends what was collected. False when the transport has enough. */
+  #send(): boolean {
+    if (this.#out.collectedBytes > 0) {
+      this.bytesSent += this.#out.collectedBytes;
+      this.#blocked = !this.#transport.write(this.#out.takeAll());
+    }
+    return !this.#blocked;
+  }
+}

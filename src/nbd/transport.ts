@@ -1,0 +1,15 @@
+/**
+ * What carries the bytes of a connection. It calls `receive`, `receiveEnd`, `writable` and `closed` of its session,
+ * never from inside of one of the calls below.
+ */
+export interface Transport {
+  /** Sends buffers in order. They belong to the transport from now on. False: wait for `writable` before the next. */
+  write(buffers: readonly Buffer[]): boolean;
+  /** Stops and restarts the calls of `receive`; a few may still come after `pause`. */
+  pause(): void;
+  resume(): void;
+  /** Sends what was written, then says goodbye. What the peer still sends is not received any more. */
+  end(): void;
+  /** Cuts the connection at once. */
+  destroy(): void;
+}

@@ -1,0 +1,20 @@
+import { DEFAULT_PORT } from "./protocol.ts";
+
+/** Where a server listens. */
+export type Address =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+
+/** The URI by which clients reach an export, as nbdinfo, qemu and nbdcopy take it (the NBD URI specification). */
+export function exportUri(address: Address, exportName: string): string {
+  const name = encodeURIComponent(exportName);
+  if (address.kind === "unix") return `nbd+unix:///${name}?socket=${encodePath(address.path)}`;
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  const port = address.port === DEFAULT_PORT ? "" : `:${address.port}`;
+  return `nbd://${host}${port}/${name}`;
+}
+
+/** Slashes stay readable; everything else that a query cannot hold is escaped. */
+function encodePath(path: string): string {
+  return path.split("/").map(encodeURIComponent).join("/");
+}

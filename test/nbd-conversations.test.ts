@@ -1,0 +1,194 @@
+// Hazard: bytes arrive cut at any place, and requests come in any mix. Random conversations are compared with a plain
+// array as the disk, and must give the same answers however they are cut. A failure prints fast-check's seed.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { converse } from "./support/nbd-loopback.ts";
+import { NbdMemoryDevice } from "./support/nbd-memory-device.ts";
+import { infoData, metaData, optionFrame, type RawRequest, requestFrame } from "./support/nbd-raw-client.ts";
+
+const CMD = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, CACHE: 5, ZEROES: 6, STATUS: 7 } as const;
+const FLAG = { NO_HOLE: 2, DF: 4, FAST_ZERO: 16 } as const;
+const E = { INVAL: 22, NOSPC: 28, NOTSUP: 95 } as const;
+const blockBytes = 512;
+/** Odd on purpose: the last block is a short one. */
+const diskBytes = 20 * blockBytes + 77;
+
+/** Requests that are mostly right and sometimes wrong. */
+const request: fc.Arbitrary<RawRequest> = fc
+  .record({
+    type: fc.nat(8).filter((type) => type !== CMD.DISC),
+    flags: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(31) }),
+    offset: fc.nat(diskBytes + 200),
+    length: fc.oneof(fc.nat(3000), fc.constant(blockBytes)),
+    fill: fc.nat(255),
+  })
+  .map(({ type, flags, offset, length, fill }) => ({
+    type,
+    flags,
+    ...(type === CMD.FLUSH ? { offset: 0, length: 0 } : { offset, length }),
+    ...(type === CMD.WRITE ? { payload: Buffer.alloc(length, fill) } : {}),
+  }));
+
+/** The error that the specification wants, and the change to the array that is the disk. */
+function oracle(disk: Buffer, { type, flags = 0, offset, length }: RawRequest, payload?: Buffer): number {
+  const [at, bytes] = [Number(offset), length ?? 0];
+  const stores = type === CMD.WRITE || type === CMD.ZEROES;
+  const allowed = new Map<number, number>([
+    ...[CMD.WRITE, CMD.FLUSH, CMD.TRIM, CMD.CACHE].map((plain) => [plain, 1] as const),
+    [CMD.READ, 1 | 4],
+    [CMD.ZEROES, 1 | 2 | 16],
+    [CMD.STATUS, 1 | 8],
+  ]).get(type);
+  if (allowed === undefined || (flags & ~allowed) !== 0) return E.INVAL;
+  if (at + bytes > disk.length) return stores ? E.NOSPC : E.INVAL;
+  if (type === CMD.STATUS && bytes === 0) return E.INVAL;
+  if (type === CMD.ZEROES && (flags & FLAG.NO_HOLE) !== 0 && (flags & FLAG.FAST_ZERO) !== 0) return E.NOTSUP;
+  if (type === CMD.WRITE) payload?.copy(disk, at);
+  if (type === CMD.ZEROES || type === CMD.TRIM) disk.fill(0, at, at + bytes);
+  return 0;
+}
+
+/** Reads the answers one after the other. */
+class Answers {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  take(count: number): Buffer {
+    assert.ok(this.left >= count, "an answer is missing");
+    this.#at += count;
+    return this.#bytes.subarray(this.#at - count, this.#at);
+  }
+
+  /** Reads past the option phase, up to the ACK of GO. */
+  skipOptions(): void {
+    this.take(18);
+    for (;;) {
+      const header = this.take(20);
+      this.take(header.readUInt32BE(16));
+      if (header.readUInt32BE(8) === 7 && header.readUInt32BE(12) === 1) return;
+    }
+  }
+
+  /** One reply: its error, and the data of a READ put together at their offsets. */
+  reply(
+    cookie: number,
+    { type, offset, length = 0 }: RawRequest,
+    structured: boolean,
+  ): { error: number; data: Buffer } {
+    const data = Buffer.alloc(length, 0xee);
+    let covered = 0;
+    for (;;) {
+      const magic = this.take(4).readUInt32BE(0);
+      if (magic === 0x67446698) {
+        assert.ok(!(structured && type === CMD.READ), "a structured READ never gets a simple reply");
+        const error = this.take(4).readUInt32BE(0);
+        assert.equal(Number(this.take(8).readBigUInt64BE(0)), cookie);
+        return { error, data: type === CMD.READ && error === 0 ? this.take(length) : data };
+      }
+      assert.equal(magic, 0x668e33ef);
+      const header = this.take(16);
+      assert.equal(Number(header.readBigUInt64BE(4)), cookie);
+      const payload = this.take(header.readUInt32BE(12));
+      const kind = header.readUInt16BE(2);
+      if (kind === 0x8001) return { error: payload.readUInt32BE(0), data };
+      if (kind === 1) covered += payload.copy(data, Number(payload.readBigUInt64BE(0)) - Number(offset), 8);
+      if (kind === 2) {
+        const at = Number(payload.readBigUInt64BE(0)) - Number(offset);
+        data.fill(0, at, at + payload.readUInt32BE(8));
+        covered += payload.readUInt32BE(8);
+      }
+      if ((header.readUInt16BE(0) & 1) === 0) continue;
+      if (type === CMD.READ) assert.equal(covered, length, "a READ is covered exactly once");
+      return { error: 0, data };
+    }
+  }
+}
+
+/** What a client sends that opens the disk, sends the requests and leaves. */
+function stream(requests: readonly RawRequest[], structured: boolean): Buffer {
+  const options = structured
+    ? [optionFrame(8), optionFrame(10, metaData("disk", ["base:allocation"]))]
+    : [optionFrame(3), optionFrame(0x7654321, Buffer.alloc(9))];
+  return Buffer.concat([
+    Buffer.from([0, 0, 0, 3]),
+    ...options,
+    optionFrame(7, infoData("disk", [3])),
+    ...requests.map((each, k) => requestFrame({ ...each, cookie: k })),
+    requestFrame({ type: CMD.DISC }),
+  ]);
+}
+
+function device(): NbdMemoryDevice {
+  return new NbdMemoryDevice(diskBytes, { blockBytes });
+}
+
+function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
+  const chunks: Buffer[] = [];
+  for (let at = 0, k = 0; at < bytes.length; k++) {
+    const size = sizes[k % sizes.length];
+    chunks.push(bytes.subarray(at, at + size));
+    at += size;
+  }
+  return chunks;
+}
+
+describe("random conversations", () => {
+  test("every answer is the one that a plain array gives", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(request, { maxLength: 40 }), fc.boolean(), async (requests, structured) => {
+        const answers = new Answers(await converse(device(), [stream(requests, structured)], false));
+        answers.skipOptions();
+        const disk = Buffer.alloc(diskBytes);
+        requests.forEach((each, k) => {
+          const { error, data } = answers.reply(k, each, structured);
+          const noContext = each.type === CMD.STATUS && !structured;
+          const noDf = each.type === CMD.READ && !structured && ((each.flags ?? 0) & FLAG.DF) !== 0;
+          const expected = oracle(disk, each, each.payload);
+          assert.equal(error, noContext || noDf ? E.INVAL : expected, `request ${k}`);
+          if (each.type !== CMD.READ || error !== 0) return;
+          const at = Number(each.offset);
+          assert.ok(data.equals(disk.subarray(at, at + (each.length ?? 0))), `data of request ${k}`);
+        });
+        assert.equal(answers.left, 0, "nothing is said that was not asked");
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("the answers do not depend on how the bytes were cut, nor on how slowly they are read", async () => {
+    const sizes = fc.array(fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 5000 })), {
+      minLength: 1,
+      maxLength: 30,
+    });
+    const conversation = fc.tuple(fc.array(request, { maxLength: 25 }), fc.boolean(), sizes, fc.boolean());
+    await fc.assert(
+      fc.asyncProperty(conversation, async ([requests, structured, pieces, isSlow]) => {
+        const bytes = stream(requests, structured);
+        const whole = await converse(device(), [bytes], false);
+        const cutUp = await converse(device(), cut(bytes, pieces), isSlow);
+        assert.ok(whole.equals(cutUp));
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test("garbage in either phase never throws and always ends", async () => {
+    const start = fc.constantFrom(0, 4, 20, stream([], true).length - 28);
+    await fc.assert(
+      fc.asyncProperty(start, fc.uint8Array({ maxLength: 300 }), async (keep, garbage) => {
+        await converse(device(), [stream([], true).subarray(0, keep), Buffer.from(garbage)], false);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
