@@ -29,7 +29,10 @@ function plant(mutant: Mutant, at: number): string {
   const file = join(folder, "src", `${mutant.file}.js`);
   const code = readFileSync(file, "utf8");
   assert.equal(code.split(mutant.find).length, 2, `"${mutant.find}" stands once in ${mutant.file}`);
-  writeFileSync(file, code.replace(mutant.find, () => mutant.replace));
+  writeFileSync(
+    file,
+    code.replace(mutant.find, () => mutant.replace),
+  );
   return join(folder, "test", "crash", "main.js");
 }
 

@@ -131,7 +131,10 @@ export class Disk implements BlockDevice {
 
   #refuseOutside(offset: number, lengthBytes: number): void {
     if (offset >= 0 && lengthBytes >= 0 && offset + lengthBytes <= this.sizeBytes) return;
-    throw new PerdureError("EINVAL", `bytes ${offset} to ${offset + lengthBytes} are not all on the disk "${this.name}"`);
+    throw new PerdureError(
+      "EINVAL",
+      `bytes ${offset} to ${offset + lengthBytes} are not all on the disk "${this.name}"`,
+    );
   }
 
   #refuseReadOnly(): void {

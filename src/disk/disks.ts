@@ -1,4 +1,4 @@
-import { parseSize, PerdureError } from "../base/index.ts";
+import { PerdureError, parseSize } from "../base/index.ts";
 import type { PageRegion } from "../region/index.ts";
 import { Disk, validateDiskSize } from "./disk.ts";
 
@@ -34,7 +34,8 @@ export class Disks {
    */
   open(name: string, options: { create?: boolean; size?: number | string } = {}): Disk {
     if (options.create === true && !this.has(name)) {
-      if (options.size === undefined) throw new PerdureError("EINVAL", `a disk that is created ("${name}") needs a size`);
+      if (options.size === undefined)
+        throw new PerdureError("EINVAL", `a disk that is created ("${name}") needs a size`);
       const sizeBytes = parseSize(options.size);
       validateDiskSize(sizeBytes);
       return new Disk(this.#region, this.#region.instance(SUBSYSTEM, name, { create: true, sizeBytes }));

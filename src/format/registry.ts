@@ -1,7 +1,15 @@
 import { PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import { describeForeignData } from "./foreign-data.ts";
-import { eraseMagic, formatTypeOf, hasOddParity, superblockBytes, superblockHead, writeMagic, writeType } from "./superblock.ts";
+import {
+  eraseMagic,
+  formatTypeOf,
+  hasOddParity,
+  superblockBytes,
+  superblockHead,
+  writeMagic,
+  writeType,
+} from "./superblock.ts";
 
 /**
  * A plug-in that owns a memory's layout, after `struct kmem_persist_ops` of the proposal "device-dax: kmem

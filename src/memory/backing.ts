@@ -1,4 +1,16 @@
-import { closeSync, constants, existsSync, fdatasyncSync, fstatSync, openSync, readFileSync, readlinkSync, type Stats, statfsSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fdatasyncSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+  statfsSync,
+  statSync,
+} from "node:fs";
 import { dirname, resolve } from "node:path";
 import { PerdureError } from "../base/index.ts";
 import { linkOpenFile, lockByte, reserve, SystemCallError } from "../os/index.ts";
@@ -109,7 +121,9 @@ export class Backing implements Disposable {
   }
 
   #lock(): void {
-    const granted = this.readOnly ? lockByte(this.fd, READER_BYTE, "shared") : lockByte(this.fd, WRITER_BYTE, "exclusive");
+    const granted = this.readOnly
+      ? lockByte(this.fd, READER_BYTE, "shared")
+      : lockByte(this.fd, WRITER_BYTE, "exclusive");
     if (!granted) throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
   }
 
@@ -134,7 +148,10 @@ function kindOf(fd: number, source: string): BackingKind {
   const type = statfsSync(`/proc/self/fd/${fd}`).type;
   const kind = FILE_SYSTEMS[type];
   if (kind !== undefined) return kind;
-  throw new PerdureError("ENODEV", `${source} lies on a file system that Perdure is not tested on (0x${type.toString(16)})`);
+  throw new PerdureError(
+    "ENODEV",
+    `${source} lies on a file system that Perdure is not tested on (0x${type.toString(16)})`,
+  );
 }
 
 /** The folder in sysfs of a character device. makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31. */
@@ -154,8 +171,10 @@ function daxSizeBytes(fd: number): number {
 
 function refuseUntrusted(stats: Stats, path: string): void {
   const user = process.geteuid?.() ?? 0;
-  if (stats.uid !== user) throw new PerdureError("EACCES", `${path} belongs to user ${stats.uid}, not to this one (${user})`);
-  if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0) throw new PerdureError("EACCES", `${path} may be written by other users`);
+  if (stats.uid !== user)
+    throw new PerdureError("EACCES", `${path} belongs to user ${stats.uid}, not to this one (${user})`);
+  if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0)
+    throw new PerdureError("EACCES", `${path} may be written by other users`);
 }
 
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
@@ -176,7 +195,22 @@ function guarded<T>(fd: number, ownsFd: boolean, act: () => T): T {
   }
 }
 
-const TRANSLATED = { ELOOP: "EACCES", EPERM: "EACCES", EACCES: "EACCES", ENOENT: "ENOENT", ENOTDIR: "ENOENT", EEXIST: "EEXIST", ENOSPC: "ENOSPC", EDQUOT: "ENOSPC", EFBIG: "ENOSPC", EIO: "EIO", EBADF: "ENOENT", EOPNOTSUPP: "ENODEV", EISDIR: "ENODEV", ENXIO: "ENODEV" } as const;
+const TRANSLATED = {
+  ELOOP: "EACCES",
+  EPERM: "EACCES",
+  EACCES: "EACCES",
+  ENOENT: "ENOENT",
+  ENOTDIR: "ENOENT",
+  EEXIST: "EEXIST",
+  ENOSPC: "ENOSPC",
+  EDQUOT: "ENOSPC",
+  EFBIG: "ENOSPC",
+  EIO: "EIO",
+  EBADF: "ENOENT",
+  EOPNOTSUPP: "ENODEV",
+  EISDIR: "ENODEV",
+  ENXIO: "ENODEV",
+} as const;
 
 /** Runs a system call and turns its errno into a code of our table, naming the backing. */
 function translated<T>(source: string, act: () => T): T {

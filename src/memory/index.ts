@@ -2,3 +2,4 @@
 export { Backing, type BackingKind, type BackingOptions } from "./backing.ts";
 export { MappedMemory } from "./mapped-memory.ts";
 export { type Memory, type MemoryRange, persist, type Survival, windowBytes } from "./memory.ts";
+export { type OwnerIdentity, ownerIdentity } from "./owner-identity.ts";

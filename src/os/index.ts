@@ -2,4 +2,3 @@
 export { lockByte } from "./file-lock.ts";
 export { createMemfd, linkOpenFile, reserve, SystemCallError } from "./libc.ts";
 export { Mapping } from "./mapping.ts";
-export { type ProcessIdentity, processIdentity } from "./process-identity.ts";

@@ -82,7 +82,7 @@ export function synchronize(address: bigint, lengthBytes: number): void {
 export function viewAddress(address: bigint, lengthBytes: number): ArrayBuffer {
   // koffi ends the process on a null pointer, so it is refused here.
   if (address === 0n) throw new PerdureError("EINVAL", "a view needs an address");
-  return koffi.view(address, lengthBytes) as ArrayBuffer;
+  return koffi.view(address, lengthBytes);
 }
 
 /** fallocate(2), mode 0: reserves every block of the range, keeps what it holds. @throws SystemCallError */

@@ -1,12 +1,12 @@
 import { crc32, PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { Analysis, Plan, Recovered } from "./analysis.ts";
+import { kind, kindOf } from "./claim.ts";
 import { readDual } from "./dual-record.ts";
 import { Findings } from "./findings.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, readGeometry, Shape } from "./geometry.ts";
-import { kind, kindOf } from "./claim.ts";
-import { regionState, type RegionStateRecord, stateLayout, superblockOffsets } from "./layout.ts";
+import { type RegionStateRecord, regionState, stateLayout, superblockOffsets } from "./layout.ts";
 import { ChunkArena } from "./page-table.ts";
 import { findDirectory, readRecords } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
@@ -30,7 +30,8 @@ export function analyze(memory: Memory): Analysis {
   const words = readTable(memory, shape);
   const marked = state.marks[0];
   // A region that was only formatted was never closed: it has no checksums yet.
-  if (state.state === regionState.closed && state.generation > 0) verifyChecksums(memory, shape, state, words, findings);
+  if (state.state === regionState.closed && state.generation > 0)
+    verifyChecksums(memory, shape, state, words, findings);
   verifyMetadata(shape, marked, words, findings);
   const directoryPages = findDirectory(words, marked, plan, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings);

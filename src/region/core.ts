@@ -50,7 +50,10 @@ export class InstanceState {
   /** @throws EBUSY while pages of it are being saved */
   refuseSaved(): void {
     if (this.save === undefined) return;
-    throw new PerdureError("EBUSY", `"${this.record.name}" is being saved: publish or delete the pending instance first`);
+    throw new PerdureError(
+      "EBUSY",
+      `"${this.record.name}" is being saved: publish or delete the pending instance first`,
+    );
   }
 
   get isPending(): boolean {

@@ -28,7 +28,8 @@ export function readDual<F extends RecordFields & Record<string, Field<unknown>>
   const sequenceB = validSequence(layout, b);
   if (sequenceA === undefined && sequenceB === undefined) return neitherValid(slots, a, b);
   const same = sequenceA === sequenceB && Buffer.compare(a, b) === 0;
-  if (sequenceA === sequenceB && !same) return { kind: "corrupt", why: "both slots have one sequence, but they differ" };
+  if (sequenceA === sequenceB && !same)
+    return { kind: "corrupt", why: "both slots have one sequence, but they differ" };
   const aWins = sequenceB === undefined || (sequenceA !== undefined && sequenceA >= sequenceB);
   return {
     kind: "valid",

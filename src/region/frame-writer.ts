@@ -32,7 +32,7 @@ export class FrameWriter {
     this.words = memory.words(core.shape.tableOffset, core.shape.tableBytes);
   }
 
-  // ---- taking ----------------------------------------------------------------------------------------------------------
+  // ---- taking ----------------------------------------------------------------------------------------------
 
   /**
    * Takes a free page. `overwriting` may use the reserve.
@@ -105,7 +105,7 @@ export class FrameWriter {
     return true;
   }
 
-  // ---- filling -----------------------------------------------------------------------------------------------------------
+  // ---- filling ---------------------------------------------------------------------------------------------
 
   /** Fills a draft with bytes from its byte `within` on. */
   fill(page: Draft, source: Uint8Array, within = 0): void {
@@ -127,7 +127,7 @@ export class FrameWriter {
     return page as number as Durable;
   }
 
-  // ---- claiming and withdrawing ---------------------------------------------------------------------------------------------
+  // ---- claiming and withdrawing ----------------------------------------------------------------------------
 
   /** Commits index and claim with one 64-bit store: an index alone over a FREE entry would break its check. */
   claim(page: Durable, owner: number, kindNumber: number, index: number, revision: number): void {
@@ -178,7 +178,7 @@ export class FrameWriter {
     return this.words[2 * page];
   }
 
-  // ---- instances ------------------------------------------------------------------------------------------------------------
+  // ---- instances -------------------------------------------------------------------------------------------
 
   /**
    * Runs an operation on a whole instance: those on its pages drain first, and wait until it ends (rule 8).

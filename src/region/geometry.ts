@@ -114,7 +114,10 @@ export function readGeometry(memory: Memory): FoundGeometry {
   const geometry = first ?? findCopy(memory);
   if (geometry === undefined) throw new PerdureError("CORRUPT", `${source}: the geometry and its copy are damaged`);
   if (geometry.version !== formatVersion) {
-    throw new PerdureError("UNSUPPORTED_VERSION", `${source} is of format version ${geometry.version}, not ${formatVersion}`);
+    throw new PerdureError(
+      "UNSUPPORTED_VERSION",
+      `${source} is of format version ${geometry.version}, not ${formatVersion}`,
+    );
   }
   const unknown = geometry.incompatible & ~knownFeatures.incompatible;
   if (unknown !== 0) {
@@ -125,7 +128,10 @@ export function readGeometry(memory: Memory): FoundGeometry {
   }
   validatePageBytes(geometry.pageBytes);
   if (geometry.pages > pagesOf(lengthBytes, geometry.pageBytes, geometry.chunkPages) || geometry.chunkPages === 0) {
-    throw new PerdureError("CORRUPT", `${source} says that it has ${geometry.pages} pages, but it is only ${lengthBytes} bytes long`);
+    throw new PerdureError(
+      "CORRUPT",
+      `${source} says that it has ${geometry.pages} pages, but it is only ${lengthBytes} bytes long`,
+    );
   }
   return { geometry, fromCopy: first === undefined };
 }

@@ -4,8 +4,8 @@ import { nativeFormat } from "./native-format.ts";
 
 registerFormat(nativeFormat());
 
-export { analyze } from "./analyze.ts";
 export type { Analysis, Plan, Recovered } from "./analysis.ts";
+export { analyze } from "./analyze.ts";
 export { describeFinding, type Finding } from "./findings.ts";
 export { Instance } from "./instance.ts";
 export { type Life, type StartKind, type StartReason, startReasons } from "./lives.ts";

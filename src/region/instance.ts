@@ -158,7 +158,7 @@ export class Instance {
     return this.#hold(this.#region.pages.ensure(this.#state, kind.volatile, index), index);
   }
 
-  /** Makes the volatile page at an index persistent, by one store after its content was persisted. @throws as handOver */
+  /** Makes the volatile page at an index persistent, by one store after a persist of it. @throws as handOver */
   keep(index: number): void {
     const from = { instance: this.#state, kind: kind.volatile, index };
     this.#region.pages.handOver(from, { instance: this.#state, kind: kind.data, index });

@@ -56,7 +56,11 @@ export function readLives(memory: Memory, state: RegionStateRecord): Life[] {
   });
 }
 
-function endOf(life: { generation: number; closedMs: number }, state: RegionStateRecord, sameBoot: boolean): Life["end"] {
+function endOf(
+  life: { generation: number; closedMs: number },
+  state: RegionStateRecord,
+  sameBoot: boolean,
+): Life["end"] {
   if (life.closedMs !== 0) return "closed";
   if (life.generation === state.generation) return "running";
   return sameBoot ? "died" : "machine-restarted";

@@ -27,6 +27,7 @@ export function acquire(words: Int32Array, at: number, thread: number): void {
   }
 }
 
+/** Gives a lock word back and wakes who waits for it. */
 export function release(words: Int32Array, at: number): void {
   Atomics.store(words, at, 0);
   Atomics.notify(words, at);

@@ -5,7 +5,16 @@ import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { stateSlots } from "./analyze.ts";
 import { writeDual } from "./dual-record.ts";
 import { defaultChunkPages, defaultPageBytes, encodeGeometry, pagesOf, Shape, validatePageBytes } from "./geometry.ts";
-import { formatType, formatVersion, knownFeatures, maxLives, lifeLayout, regionState, stateLayout, superblockOffsets } from "./layout.ts";
+import {
+  formatType,
+  formatVersion,
+  knownFeatures,
+  lifeLayout,
+  maxLives,
+  regionState,
+  stateLayout,
+  superblockOffsets,
+} from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";
 import { writeFreshEntries } from "./state-record.ts";
 

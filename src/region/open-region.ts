@@ -1,14 +1,13 @@
 import { crc32, isSealed, PerdureError } from "../base/index.ts";
-import { type Memory, persist } from "../memory/index.ts";
-import { processIdentity } from "../os/index.ts";
-import { analyze, stateSlots, tableChecksums } from "./analyze.ts";
+import { type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import type { Analysis, Recovered } from "./analysis.ts";
+import { analyze, stateSlots, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
 import { Findings } from "./findings.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { InstanceOperations } from "./instance-operations.ts";
-import { regionState, type RegionStateRecord, stateLayout } from "./layout.ts";
-import { startNumber, type StartReason, startReasons, type StartKind } from "./lives.ts";
+import { type RegionStateRecord, regionState, stateLayout } from "./layout.ts";
+import { type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
@@ -44,7 +43,13 @@ export class OpenRegion {
   readonly instances: InstanceOperations;
   readonly #opening: Opening | undefined;
 
-  private constructor(memory: Memory, core: RegionCore, start: StartReport, opening: Opening | undefined, thread: number) {
+  private constructor(
+    memory: Memory,
+    core: RegionCore,
+    start: StartReport,
+    opening: Opening | undefined,
+    thread: number,
+  ) {
     this.memory = memory;
     this.core = core;
     this.start = start;
@@ -136,11 +141,11 @@ export class OpenRegion {
 function reasonOf(state: RegionStateRecord): StartReason {
   if (state.generation === 0) return "formatted";
   if (state.state === regionState.closed) return "closed";
-  return Buffer.compare(state.bootId, processIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";
+  return Buffer.compare(state.bootId, ownerIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";
 }
 
 function openingOf(state: RegionStateRecord, reason: StartReason): Opening {
-  const identity = processIdentity();
+  const identity = ownerIdentity();
   return {
     change: {
       state: regionState.open,

@@ -71,7 +71,7 @@ export class PageOperations {
     }
   }
 
-  /** Withdraws the page at a place. @returns false when there was none. @throws EBUSY (pinned), EINVAL (part of a run) */
+  /** Withdraws the page at a place. @returns false when there was none. @throws EBUSY (pinned), EINVAL (in a run) */
   free(instance: InstanceState, kindNumber: number, index: number): boolean {
     const stripe = this.#begin(instance, index);
     try {
@@ -116,7 +116,7 @@ export class PageOperations {
     }
   }
 
-  // ---- steps -------------------------------------------------------------------------------------------------------------
+  // ---- steps -----------------------------------------------------------------------------------------------
 
   /** Enters the instance and locks the name. @returns the stripe that `#end` is to release */
   #begin(instance: InstanceState, index: number): number {
@@ -178,7 +178,8 @@ export class PageOperations {
     const stripeFrom = names.stripeOf(from.instance.owner, from.index);
     const stripeTo = names.stripeOf(to.instance.owner, to.index);
     // Two names are locked in the order of their stripes, and one stripe once: else two threads wait for each other.
-    const stripes = stripeFrom === stripeTo ? [stripeFrom] : [Math.min(stripeFrom, stripeTo), Math.max(stripeFrom, stripeTo)];
+    const stripes =
+      stripeFrom === stripeTo ? [stripeFrom] : [Math.min(stripeFrom, stripeTo), Math.max(stripeFrom, stripeTo)];
     const held: number[] = [];
     try {
       for (const stripe of stripes) {
@@ -231,7 +232,10 @@ export function isRunPart(writer: FrameWriter, page: number): boolean {
 function refuseOutside(instance: InstanceState, index: number): void {
   if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);
   if (!Number.isInteger(index) || index < 0 || index >= instance.limit) {
-    throw new PerdureError("EINVAL", `index ${index} is not below ${instance.limit}, the size of "${instance.record.name}"`);
+    throw new PerdureError(
+      "EINVAL",
+      `index ${index} is not below ${instance.limit}, the size of "${instance.record.name}"`,
+    );
   }
 }
 
@@ -248,7 +252,11 @@ function refuseLoss(from: Place, to: Place): void {
   const comesBack = to.kind !== kind.volatile && source === from.instance.owner && to.index === from.index;
   const isLost = !from.instance.isPending && from.kind !== kind.volatile;
   if (comesBack || (!isLost && source === 0)) return;
-  throw new PerdureError("EINVAL", "a page is handed to a pending or volatile place only where a crash cannot lose it", {
-    remedy: "publish the other instance first, or create it with this one as its source and hand over index by index",
-  });
+  throw new PerdureError(
+    "EINVAL",
+    "a page is handed to a pending or volatile place only where a crash cannot lose it",
+    {
+      remedy: "publish the other instance first, or create it with this one as its source and hand over index by index",
+    },
+  );
 }

@@ -4,7 +4,15 @@ import { describeClaim, isLegalKind, kind, kindOf, ownerOf, revisionOf, syndrome
 import { readDual, type Slots } from "./dual-record.ts";
 import type { Findings } from "./findings.ts";
 import type { Shape } from "./geometry.ts";
-import { firstOwner, type InstanceRecord, maxOwner, recordBytes, recordLayout, recordState, regionOwner } from "./layout.ts";
+import {
+  firstOwner,
+  type InstanceRecord,
+  maxOwner,
+  recordBytes,
+  recordLayout,
+  recordState,
+  regionOwner,
+} from "./layout.ts";
 
 /** Byte offsets of the slots of a record, or undefined when one of its pages is missing. */
 export function recordSlots(shape: Shape, directoryPages: readonly number[], record: number): Slots | undefined {
@@ -42,13 +50,23 @@ export function findDirectory(words: Uint32Array, marked: number, plan: Plan, fi
     // A wrong check is reported once, by the scan of all frames.
     if (syndrome(page, index, claim) !== 0) continue;
     if (ownerOf(claim) !== regionOwner || index > (maxOwner * recordBytes) / 512) {
-      findings.add({ where: "frame", page, expected: "a directory page of owner 1", found: describeClaim(index, claim) });
+      findings.add({
+        where: "frame",
+        page,
+        expected: "a directory page of owner 1",
+        found: describeClaim(index, claim),
+      });
       continue;
     }
     const other = pages[index] ?? 0;
     const winner = other === 0 ? page : newerOf(other, words[2 * other + 1], page, claim);
     if (winner === 0) {
-      findings.add({ where: "frame", page, expected: "one claim of a directory page", found: `another at page ${other}` });
+      findings.add({
+        where: "frame",
+        page,
+        expected: "one claim of a directory page",
+        found: `another at page ${other}`,
+      });
       continue;
     }
     if (other !== 0) plan.free.push(winner === page ? other : page);
@@ -89,7 +107,8 @@ export function readRecords(
     if (!instance.ends) {
       const key = nameKey(instance.record.subsystem, instance.record.name);
       const other = live.get(key);
-      if (other !== undefined && other.record.sequence > instance.record.sequence) counted = { ...instance, ends: true };
+      if (other !== undefined && other.record.sequence > instance.record.sequence)
+        counted = { ...instance, ends: true };
       else {
         if (other !== undefined) instances.set(other.owner, { ...other, ends: true });
         live.set(key, instance);

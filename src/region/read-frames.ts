@@ -141,7 +141,8 @@ export class FrameReader {
     if (ownerOf(claim) === regionOwner) this.#fileOwn(page, index, claim);
     else if (instance === undefined) this.#report(page, "an owner that exists");
     else if (kindOf(claim) === kind.run) this.#fileTail(page, index, claim);
-    else if (kindOf(claim) === kind.meta || kindOf(claim) === kind.directory) this.#report(page, "a kind that instances have");
+    else if (kindOf(claim) === kind.meta || kindOf(claim) === kind.directory)
+      this.#report(page, "a kind that instances have");
     else if (instance.ends) this.#end(page, index, claim, instance);
     else if (kindOf(claim) === kind.volatile) {
       plan.free.push(page);
@@ -201,7 +202,7 @@ export class FrameReader {
     this.#report(page, "a page that the region itself owns");
   }
 
-  // ---- two claims of one name ----------------------------------------------------------------------------------------
+  // ---- two claims of one name ------------------------------------------------------------------------------
 
   #settle(page: number, index: number, claim: number, other: number, chunk: Uint32Array): void {
     const winner = newerOf(other, this.#words[2 * other + 1], page, claim);
@@ -229,7 +230,7 @@ export class FrameReader {
     );
   }
 
-  // ---- aligned runs --------------------------------------------------------------------------------------------------
+  // ---- aligned runs ----------------------------------------------------------------------------------------
 
   #startRun(page: number, index: number): void {
     if (this.#runHead !== 0) this.#endRun();
@@ -257,7 +258,8 @@ export class FrameReader {
     this.#runIndex++;
     const table = instance.tables[kind.data] as PageTable;
     if (table.get(index) !== 0) this.#report(page, "an index of a run that no other page claims");
-    else if (index >= limitOf(instance.record.sizeBytes, shape.pageBytes)) this.#report(page, "a run inside of its instance");
+    else if (index >= limitOf(instance.record.sizeBytes, shape.pageBytes))
+      this.#report(page, "a run inside of its instance");
     else {
       table.set(index, page);
       instance.pages++;
@@ -267,13 +269,14 @@ export class FrameReader {
   #endRun(): void {
     const length = this.#runPage - this.#runHead;
     const aligned = (length & (length - 1)) === 0 && this.#runHead % length === 0;
-    if (this.#runHead !== 0 && length > 1 && !aligned) this.#report(this.#runHead, "a run of 2^n pages on a multiple of 2^n");
+    if (this.#runHead !== 0 && length > 1 && !aligned)
+      this.#report(this.#runHead, "a run of 2^n pages on a multiple of 2^n");
     this.#runHead = 0;
   }
 
-  // ---- above the high-water mark ---------------------------------------------------------------------------------------
+  // ---- above the high-water mark ---------------------------------------------------------------------------
 
-  // A kill inside of raising leaves torn entries there; a sound claim is none of those, but for FREE and META of metadata.
+  // A kill inside of raising leaves torn entries there. A sound claim is none of those, but FREE and META of metadata.
   #readAboveMark(): void {
     const words = this.#words;
     for (let page = this.#scan.marked; page < this.#scan.shape.pages; page++) {

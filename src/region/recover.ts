@@ -6,13 +6,24 @@ import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { writeDual } from "./dual-record.ts";
 import { FrameWriter } from "./frame-writer.ts";
-import { firstOwner, lifeLayout, maxLives, type RegionStateRecord, recordLayout, recordState, superblockOffsets } from "./layout.ts";
+import {
+  firstOwner,
+  lifeLayout,
+  maxLives,
+  type RegionStateRecord,
+  recordLayout,
+  recordState,
+  superblockOffsets,
+} from "./layout.ts";
 import { recordSlots } from "./read-directory.ts";
 import { writeState } from "./state-record.ts";
 
 /** What the new owner writes about itself. */
 export interface Opening {
-  readonly change: Pick<RegionStateRecord, "state" | "generation" | "failedStarts" | "ownerPid" | "ownerStartTicks" | "bootId">;
+  readonly change: Pick<
+    RegionStateRecord,
+    "state" | "generation" | "failedStarts" | "ownerPid" | "ownerStartTicks" | "bootId"
+  >;
   readonly openedMs: number;
   readonly start: number;
   readonly reason: number;

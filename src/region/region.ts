@@ -1,4 +1,4 @@
-import { isPerdureError, parseSize, PerdureError } from "../base/index.ts";
+import { isPerdureError, PerdureError, parseSize } from "../base/index.ts";
 import { type Attached, attachMemory, formatMemory, isBlank } from "../format/index.ts";
 import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
@@ -86,7 +86,10 @@ export class PageRegion implements Disposable {
    * UNSUPPORTED_VERSION, CORRUPT, EIO
    */
   static async open<T extends PageRegion>(
-    this: new (memory: Memory, attached: Attached<OpenRegion>) => T,
+    this: new (
+      memory: Memory,
+      attached: Attached<OpenRegion>,
+    ) => T,
     source: string,
     options: RegionOptions = {},
   ): Promise<T> {
@@ -101,7 +104,10 @@ export class PageRegion implements Disposable {
 
   /** Opens the region in a memory that the caller made; closing the region closes the memory. */
   static attach<T extends PageRegion>(
-    this: new (memory: Memory, attached: Attached<OpenRegion>) => T,
+    this: new (
+      memory: Memory,
+      attached: Attached<OpenRegion>,
+    ) => T,
     memory: Memory,
   ): T {
     return new this(memory, attachNative(memory));
@@ -285,13 +291,19 @@ function attachNative(memory: Memory): Attached<OpenRegion> {
   const attached = attachMemory<OpenRegion>(memory);
   if (attached.format.type === formatType) return attached;
   attached.detach();
-  throw new PerdureError("UNKNOWN_FORMAT", `${memory.ranges[0].source} is of the format "${attached.format.name}", no region`);
+  throw new PerdureError(
+    "UNKNOWN_FORMAT",
+    `${memory.ranges[0].source} is of the format "${attached.format.name}", no region`,
+  );
 }
 
 function refuseSchema(state: InstanceState, schema: number | undefined): void {
   if (schema === undefined || schema === state.record.schema) return;
   const { subsystem, name } = state.record;
-  throw new PerdureError("SCHEMA_MISMATCH", `the ${subsystem} "${name}" has schema ${state.record.schema}, not ${schema}`);
+  throw new PerdureError(
+    "SCHEMA_MISMATCH",
+    `the ${subsystem} "${name}" has schema ${state.record.schema}, not ${schema}`,
+  );
 }
 
 function uuidText(bytes: Uint8Array): string {

@@ -29,7 +29,10 @@ export class RunOperations {
     const length = this.#lengthOf(order);
     return this.#writer.alone(instance, () => {
       if (index < 0 || index + length > instance.limit) {
-        throw new PerdureError("EINVAL", `indices ${index} to ${index + length - 1} are not all below ${instance.limit}`);
+        throw new PerdureError(
+          "EINVAL",
+          `indices ${index} to ${index + length - 1} are not all below ${instance.limit}`,
+        );
       }
       refuseFresh(instance);
       const present = this.#find(instance, index);
@@ -71,7 +74,8 @@ export class RunOperations {
   #claim(instance: InstanceState, index: number, length: number): number {
     const writer = this.#writer;
     const draft = writer.takeRun(Math.log2(length));
-    for (let k = 0; k < length; k++) writer.memory.zero(writer.core.shape.pageOffset(draft + k), writer.core.shape.pageBytes);
+    for (let k = 0; k < length; k++)
+      writer.memory.zero(writer.core.shape.pageOffset(draft + k), writer.core.shape.pageBytes);
     const head = writer.persist(draft, length);
     for (let k = 1; k < length; k++) writer.claim((head + k) as Durable, instance.owner, kind.run, index + k, 0);
     writer.fence();
@@ -92,7 +96,11 @@ export class RunOperations {
 
   #lengthOf(order: number): number {
     const length = 2 ** order;
-    if (Number.isInteger(order) && order >= 1 && length * this.#writer.core.shape.pageBytes <= windowBytes) return length;
-    throw new PerdureError("EINVAL", `a run has 2^1 pages at least and ${windowBytes} bytes at most, not 2^${order} pages`);
+    if (Number.isInteger(order) && order >= 1 && length * this.#writer.core.shape.pageBytes <= windowBytes)
+      return length;
+    throw new PerdureError(
+      "EINVAL",
+      `a run has 2^1 pages at least and ${windowBytes} bytes at most, not 2^${order} pages`,
+    );
   }
 }

@@ -1,5 +1,5 @@
 /** For authors of formats: recording and failing memory, and the images that a kill or a power cut may leave. */
-export { FailingMemory, type FailingCall } from "./failing-memory.ts";
+export { type FailingCall, FailingMemory } from "./failing-memory.ts";
 export { ImageKey } from "./image-key.ts";
 export { type CrashImage, killImages } from "./kill.ts";
 export { PowerModel } from "./power.ts";

@@ -4,7 +4,13 @@ import type { Memory, MemoryRange, Survival } from "../memory/index.ts";
 /** Everything that happens to a recorded memory, in order. */
 export type MemoryEvent =
   /** `atomic` stores are one machine store; others are bulk writes, whose bytes land in any order. */
-  | { readonly kind: "store"; readonly thread: number; readonly offset: number; readonly bytes: Uint8Array; readonly atomic: boolean }
+  | {
+      readonly kind: "store";
+      readonly thread: number;
+      readonly offset: number;
+      readonly bytes: Uint8Array;
+      readonly atomic: boolean;
+    }
   | { readonly kind: "flush"; readonly thread: number; readonly offset: number; readonly lengthBytes: number }
   | { readonly kind: "fence"; readonly thread: number };
 

@@ -94,7 +94,8 @@ export function checkImage(image: Uint8Array): Checked {
     const { index, claim, kind, owner } = entry(page);
     if (page >= mark) {
       const isCopy = kind === META && page === pages - 1;
-      if (isSound(page, index, claim) && kind !== FREE && kind !== 0 && !isCopy) violate(`claim above the mark at ${page}`);
+      if (isSound(page, index, claim) && kind !== FREE && kind !== 0 && !isCopy)
+        violate(`claim above the mark at ${page}`);
       continue;
     }
     if (!isSound(page, index, claim)) violate(`check of page ${page}`);
@@ -148,7 +149,8 @@ function contentOf(image: Uint8Array, offset: number, pageBytes: number): string
   return [offset, offset + half]
     .map((start) => {
       // One word repeated is what equals itself shifted by a word.
-      const isOne = Buffer.compare(image.subarray(start, start + half - 4), image.subarray(start + 4, start + half)) === 0;
+      const isOne =
+        Buffer.compare(image.subarray(start, start + half - 4), image.subarray(start + 4, start + half)) === 0;
       return isOne ? String(new DataView(image.buffer, image.byteOffset).getUint32(start, true)) : "torn";
     })
     .join("/");

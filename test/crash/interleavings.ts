@@ -7,7 +7,15 @@ import { isPerdureError, PerdureError } from "../../src/base/index.ts";
 import { attachMemory } from "../../src/format/index.ts";
 import { type OpenRegion, PageRegion } from "../../src/region/index.ts";
 import { waiting } from "../../src/region/locks.ts";
-import { killImages, type MemoryEvent, PowerModel, type Random, Recording, RecordingMemory, seeded } from "../../src/testing/index.ts";
+import {
+  killImages,
+  type MemoryEvent,
+  PowerModel,
+  type Random,
+  Recording,
+  RecordingMemory,
+  seeded,
+} from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import {
@@ -42,7 +50,13 @@ interface Scenario {
   readonly series?: true;
 }
 
-const base = [create("ann", 300), create("bob", 300), write("ann", 0, "both", 1), write("ann", 255, "both", 2), write("bob", 0, "both", 3)];
+const base = [
+  create("ann", 300),
+  create("bob", 300),
+  write("ann", 0, "both", 1),
+  write("ann", 255, "both", 2),
+  write("bob", 0, "both", 3),
+];
 
 /** What the ballast, two records and three pages leave below the mark: the next fresh page raises it. */
 const LEFT_BELOW_MARK = 23;
@@ -53,7 +67,11 @@ const toTheMark = (): Operation[] =>
 export const scenarios: Readonly<Record<string, Scenario>> = {
   "two writes of one page": { setup: base, a: write("ann", 0, "both", 101), b: write("ann", 0, "both", 102) },
   "two halves of one page": { setup: base, a: write("ann", 0, 0, 101), b: write("ann", 0, 1, 102) },
-  "two writes of a page that is not there": { setup: base, a: write("ann", 3, "both", 101), b: write("ann", 3, "both", 102) },
+  "two writes of a page that is not there": {
+    setup: base,
+    a: write("ann", 3, "both", 101),
+    b: write("ann", 3, "both", 102),
+  },
   "a hand-over onto a page whose revision wraps": {
     setup: [...base, write("bob", 0, "both", 4), write("bob", 0, "both", 5), write("bob", 0, "both", 6)],
     a: handOver("ann", 0, "bob", 0),
@@ -88,11 +106,29 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     a: freeRun("ann", 4),
     b: write("bob", 1, "both", 101),
   },
-  "keep against write": { setup: [...base, ensureVolatile("ann", 3, 77)], a: keep("ann", 3), b: write("ann", 3, 0, 101) },
+  "keep against write": {
+    setup: [...base, ensureVolatile("ann", 3, 77)],
+    a: keep("ann", 3),
+    b: write("ann", 3, 0, 101),
+  },
   "keep against free": { setup: [...base, ensureVolatile("ann", 0, 77)], a: keep("ann", 0), b: free("ann", 0) },
-  "publish against write": { setup: [...base, createPending("cid", 300), writePending("cid", 0, 9)], a: publish("cid"), b: write("ann", 0, 0, 101) },
-  "disk write against disk write": { setup: base, a: diskWrite("ann", 254, 3, 101), b: diskWrite("ann", 255, 3, 102), series: true },
-  "disk write against trim": { setup: base, a: diskWrite("ann", 254, 3, 101), b: diskTrim("ann", 254, 3), series: true },
+  "publish against write": {
+    setup: [...base, createPending("cid", 300), writePending("cid", 0, 9)],
+    a: publish("cid"),
+    b: write("ann", 0, 0, 101),
+  },
+  "disk write against disk write": {
+    setup: base,
+    a: diskWrite("ann", 254, 3, 101),
+    b: diskWrite("ann", 255, 3, 102),
+    series: true,
+  },
+  "disk write against trim": {
+    setup: base,
+    a: diskWrite("ann", 254, 3, 101),
+    b: diskTrim("ann", 254, 3),
+    series: true,
+  },
 };
 
 /** One thread's operation in a run: from event `start` to event `end`, with what it answered. */
@@ -153,9 +189,12 @@ function interleave(scenario: Scenario, at: number, name: string): Run | "past t
   recording.before = (event) => {
     if (event.thread !== 1 || count++ !== at) return;
     spanB.start = recording.events.length;
-    keptOut = !alone(() => {
-      spanB.refused = !attempt(() => scenario.b.run(second), name);
-    }, scenario.series === true ? undefined : memory);
+    keptOut = !alone(
+      () => {
+        spanB.refused = !attempt(() => scenario.b.run(second), name);
+      },
+      scenario.series === true ? undefined : memory,
+    );
     spanB.end = recording.events.length;
   };
   const spanA: Span = { start: 0, end: 0, refused: !attempt(() => scenario.a.run(first), name) };
@@ -169,7 +208,7 @@ function interleave(scenario: Scenario, at: number, name: string): Run | "past t
   return { keptOut, start, events: recording.events, spanA, spanB, world, end: recording.recorded };
 }
 
-/** Runs thread B, which must not wait: the thread that holds the lock is the one that called. @returns false if it would */
+/** Runs thread B, which must not wait: who holds the lock is the one that called. @returns false if it would */
 function alone(act: () => void, memory: RecordingMemory | undefined): boolean {
   const { wait } = waiting;
   waiting.wait = () => {
@@ -214,13 +253,16 @@ function judgeRun(model: CrashModel, judge: Judge, random: Random, scenario: Sce
       if (event.kind === "store") image.set(event.bytes, event.offset);
       return;
     }
-    if (event.kind === "fence") for (const crash of power.images(random)) judge.judge(crash, allowed, `${label}, event ${at}`);
+    if (event.kind === "fence")
+      for (const crash of power.images(random)) judge.judge(crash, allowed, `${label}, event ${at}`);
     power.add(event);
   });
   judge.forget();
   const { text } = checkImage(recovered(run.end, label));
-  if (!orders.both.includes(text)) throw new Violation(`${label}: at the end\n${text}\nallowed\n${orders.both.join("\n  or\n")}`);
-  if (model === "power") for (const crash of power.images(random)) judge.judge(crash, orders.both, `${label}, at the end`);
+  if (!orders.both.includes(text))
+    throw new Violation(`${label}: at the end\n${text}\nallowed\n${orders.both.join("\n  or\n")}`);
+  if (model === "power")
+    for (const crash of power.images(random)) judge.judge(crash, orders.both, `${label}, at the end`);
 }
 
 function recovered(image: Uint8Array, label: string): Uint8Array {
@@ -266,7 +308,10 @@ function stepsOf(world: World, operation: Operation, refused: boolean): World[] 
   const copy = world.copy();
   const steps: World[] = [];
   try {
-    for (const _step of operation.model(copy)) steps.push(copy.copy());
+    for (const step of operation.steps) {
+      step(copy);
+      steps.push(copy.copy());
+    }
   } catch {
     return refused ? [world.copy()] : undefined;
   }
@@ -277,15 +322,14 @@ function stepsOf(world: World, operation: Operation, refused: boolean): World[] 
 function mixesOf(world: World, a: Operation, b: Operation): { all: string[]; ends: string[] } {
   const all: string[] = [];
   const ends: string[] = [];
-  const length = (operation: Operation): number => (stepsOf(world, operation, false) ?? []).length;
-  if (length(a) < 2 || length(b) < 2) return { all, ends };
-  const steps = length(a) + length(b);
+  if (a.steps.length < 2 || b.steps.length < 2) return { all, ends };
+  const steps = a.steps.length + b.steps.length;
   for (let mask = 0; mask < 2 ** steps; mask++) {
-    if (mask.toString(2).replaceAll("0", "").length !== length(b)) continue;
+    if (mask.toString(2).replaceAll("0", "").length !== b.steps.length) continue;
     const copy = world.copy();
-    const left = [a.model(copy)[Symbol.iterator](), b.model(copy)[Symbol.iterator]()];
+    const left = [a.steps[Symbol.iterator](), b.steps[Symbol.iterator]()];
     for (let k = 0; k < steps; k++) {
-      left[(mask >>> k) & 1].next();
+      left[(mask >>> k) & 1].next().value?.(copy);
       all.push(copy.text());
     }
     ends.push(copy.text());

@@ -1,6 +1,14 @@
 /** Opens a crash image, and says what is wrong with what recovery made of it. */
 import { analyze, PageRegion } from "../../src/region/index.ts";
-import { type CrashImage, killImages, type MemoryEvent, PowerModel, type Random, Recording, RecordingMemory } from "../../src/testing/index.ts";
+import {
+  type CrashImage,
+  killImages,
+  type MemoryEvent,
+  PowerModel,
+  type Random,
+  Recording,
+  RecordingMemory,
+} from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import { filled, pageBytes } from "./operations.ts";
 
@@ -78,7 +86,8 @@ export class Judge {
   // Its states are other than those outside, so they are told apart by a judge of their own.
   #crashInside(image: Uint8Array, events: readonly MemoryEvent[], allowed: readonly string[], label: string): void {
     const inner = new Judge(this.#random);
-    for (const crash of killImages(image, events, this.#random)) inner.judge(crash, allowed, `${label} / in recovery`, 1);
+    for (const crash of killImages(image, events, this.#random))
+      inner.judge(crash, allowed, `${label} / in recovery`, 1);
     inner.forget();
     const power = new PowerModel(image);
     for (const event of events) {
@@ -93,7 +102,8 @@ export class Judge {
 
 function refuseWork(recording: Recording, label: string): void {
   const { plan, findings } = analyze(new RecordingMemory(new Recording(recording.recorded.slice())));
-  const work = plan.heal.length + plan.free.length + plan.freeTails.length + plan.giveBack.length + plan.endRecords.length;
+  const work =
+    plan.heal.length + plan.free.length + plan.freeTails.length + plan.giveBack.length + plan.endRecords.length;
   if (work + findings.length > 0) throw new Violation(`${label}: recovery left work for a second one`);
 }
 
@@ -105,7 +115,7 @@ function fillAndEmpty(region: PageRegion, label: string): void {
   try {
     for (; count < 10_000; count++) extra.write(count, filled(count, pageBytes));
   } catch (error) {
-    if ((error as { code?: string }).code !== "ENOSPC") throw new Violation(`${label}: filling: ${error}`);
+    if ((error as { code?: string }).code !== "ENOSPC") throw new Violation(`${label}: filling: ${String(error)}`);
   }
   if (count !== Math.max(0, atStart - region.info().reservePages)) {
     throw new Violation(`${label}: ${count} pages could be taken of ${atStart}`);

@@ -1,5 +1,6 @@
 /**
- * Runs crash tests from the command line: `node dist/test/crash/main.js kill|power|threads-kill|threads-power SEED STATES`.
+ * Runs crash tests from the command line: `node dist/test/crash/main.js MODEL SEED STATES`, where
+ * MODEL is kill, power, threads-kill or threads-power.
  * Exit code 0: clean. 3: a promise was broken, which is what a planted mutant must lead to.
  */
 import { runInterleavings } from "./interleavings.ts";

@@ -55,9 +55,8 @@ export const mutants: readonly Mutant[] = [
     name: "a new page is claimed before it is filled",
     rule: "1",
     file: pages,
-    find: "this.#publish(instance, table, kind.data, index, this.#compose(this.writer.take(false), 0, within, source));",
-    replace: `const draft = this.writer.take(false); this.#publish(instance, table, kind.data, index, draft);
-                this.#compose(draft, 0, within, source);`,
+    find: "index, this.#compose(this.writer.take(false), 0, within, source));",
+    replace: "index, this.writer.take(false)); this.writer.fill(table.get(index), source, within);",
     model: "kill",
   },
   {
@@ -267,7 +266,8 @@ export const mutants: readonly Mutant[] = [
     rule: "1",
     file: runs,
     find: "const head = writer.persist(draft, length);",
-    replace: "const head = writer.persist(draft, length); writer.claim(head, instance.owner, kind.data, index, 0); writer.fence();",
+    replace: `const head = writer.persist(draft, length);
+        writer.claim(head, instance.owner, kind.data, index, 0); writer.fence();`,
     model: "kill",
   },
   {
@@ -284,7 +284,8 @@ export const mutants: readonly Mutant[] = [
     rule: "2",
     file: runs,
     find: "this.#writer.withdraw(run.page);",
-    replace: "for (let k = 1; k < run.pages; k++) this.#writer.withdraw(run.page + k); this.#writer.withdraw(run.page);",
+    replace:
+      "for (let k = 1; k < run.pages; k++) this.#writer.withdraw(run.page + k); this.#writer.withdraw(run.page);",
     model: "kill",
   },
   {

@@ -9,24 +9,17 @@ const HALF = pageBytes / 2;
 const SUBSYSTEM = "crash";
 
 /**
- * One operation with its arguments. `model` changes the world as far as the operation has come and yields after each
- * step that a crash may leave behind: most have one, a write of several blocks has one a block.
+ * One operation with its arguments. `steps` change the world, one after the other; a crash may leave what any
+ * number of them did: most operations have one, a write of several blocks has one a block.
  */
 export interface Operation {
   readonly name: string;
   run(region: PageRegion): void;
-  model(world: World): Iterable<void>;
+  readonly steps: readonly ((world: World) => void)[];
 }
 
 function one(name: string, run: (region: PageRegion) => void, change: (world: World) => void): Operation {
-  return {
-    name,
-    run,
-    *model(world) {
-      change(world);
-      yield;
-    },
-  };
+  return { name, run, steps: [change] };
 }
 
 /** A page's worth of one word, or half of it. */
@@ -34,7 +27,7 @@ export function filled(value: number, lengthBytes = pageBytes): Uint8Array {
   return new Uint8Array(new Uint32Array(lengthBytes / 4).fill(value).buffer);
 }
 
-const open = (region: PageRegion, name: string) => region.instance(SUBSYSTEM, name);
+const instanceOf = (region: PageRegion, name: string) => region.instance(SUBSYSTEM, name);
 
 export function create(name: string, pages: number): Operation {
   const sizeBytes = pages * pageBytes;
@@ -58,8 +51,8 @@ export function createPending(name: string, pages: number, source?: string): Ope
   );
 }
 // A pending instance is reached by its handle only: it has no name yet.
-const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof open>>();
-const pendingOf = (region: PageRegion): ReturnType<typeof open> => {
+const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
+const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
   const handle = pendingHandles.get(region);
   if (handle === undefined) throw new Error("no pending instance");
   return handle;
@@ -67,11 +60,15 @@ const pendingOf = (region: PageRegion): ReturnType<typeof open> => {
 
 export function writePending(name: string, index: number, value: number): Operation {
   const run = (region: PageRegion): void => pendingOf(region).write(index, filled(value));
-  return one(`write ${name}[${index}] (pending)`, run, (world) => void world.get(name).pages.set(index, `${value}/${value}`));
+  return one(
+    `write ${name}[${index}] (pending)`,
+    run,
+    (world) => void world.get(name).pages.set(index, `${value}/${value}`),
+  );
 }
 
 export function savePage(from: string, name: string, index: number): Operation {
-  const run = (region: PageRegion): void => open(region, from).handOver(index, pendingOf(region), index);
+  const run = (region: PageRegion): void => instanceOf(region, from).handOver(index, pendingOf(region), index);
   return one(`hand ${from}[${index}] to pending ${name}`, run, (world) => {
     world.get(name).pages.set(index, present(world.get(from).pages.get(index)));
     world.get(from).pages.delete(index);
@@ -87,7 +84,7 @@ export function publish(name: string): Operation {
 
 export function write(name: string, index: number, half: 0 | 1 | "both", value: number): Operation {
   const bytes = filled(value, half === "both" ? pageBytes : HALF);
-  const run = (region: PageRegion): void => open(region, name).write(index, bytes, half === 1 ? HALF : 0);
+  const run = (region: PageRegion): void => instanceOf(region, name).write(index, bytes, half === 1 ? HALF : 0);
   return one(`write ${name}[${index}] ${half}`, run, (world) => {
     const { pages } = inside(world.get(name), index);
     pages.set(index, overwritten(pages.get(index), half, value));
@@ -95,7 +92,7 @@ export function write(name: string, index: number, half: 0 | 1 | "both", value: 
 }
 
 export function ensure(name: string, index: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).ensure(index)[Symbol.dispose]();
+  const run = (region: PageRegion): void => instanceOf(region, name).ensure(index)[Symbol.dispose]();
   return one(`ensure ${name}[${index}]`, run, (world) => {
     const { pages } = world.get(name);
     if (!pages.has(index)) pages.set(index, emptyPage);
@@ -103,12 +100,12 @@ export function ensure(name: string, index: number): Operation {
 }
 
 export function free(name: string, index: number): Operation {
-  const run = (region: PageRegion): void => void open(region, name).free(index);
+  const run = (region: PageRegion): void => void instanceOf(region, name).free(index);
   return one(`free ${name}[${index}]`, run, (world) => void world.get(name).pages.delete(index));
 }
 
 export function handOver(from: string, index: number, to: string, target: number): Operation {
-  const run = (region: PageRegion): void => open(region, from).handOver(index, open(region, to), target);
+  const run = (region: PageRegion): void => instanceOf(region, from).handOver(index, instanceOf(region, to), target);
   return one(`hand ${from}[${index}] over to ${to}[${target}]`, run, (world) => {
     const content = present(inside(world.get(from), index).pages.get(index));
     inside(world.get(to), target);
@@ -118,7 +115,7 @@ export function handOver(from: string, index: number, to: string, target: number
 }
 
 export function ensureRun(name: string, index: number, order: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).ensureRun(index, order)[Symbol.dispose]();
+  const run = (region: PageRegion): void => instanceOf(region, name).ensureRun(index, order)[Symbol.dispose]();
   return one(`run of 2^${order} at ${name}[${index}]`, run, (world) => {
     const { pages, runs } = inside(world.get(name), index);
     for (let k = 0; k < 2 ** order; k++) if (pages.has(index + k)) throw new Error("a page stands in the way");
@@ -128,7 +125,7 @@ export function ensureRun(name: string, index: number, order: number): Operation
 }
 
 export function freeRun(name: string, index: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).freeRun(index);
+  const run = (region: PageRegion): void => instanceOf(region, name).freeRun(index);
   return one(`free the run at ${name}[${index}]`, run, (world) => {
     const { pages, runs } = world.get(name);
     for (let k = 0; k < (runs.get(index) ?? 0); k++) pages.delete(index + k);
@@ -137,7 +134,7 @@ export function freeRun(name: string, index: number): Operation {
 }
 
 export function resize(name: string, pages: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).resize(pages * pageBytes);
+  const run = (region: PageRegion): void => instanceOf(region, name).resize(pages * pageBytes);
   return one(`resize ${name} to ${pages}`, run, (world) => {
     const instance = world.get(name);
     instance.sizeBytes = pages * pageBytes;
@@ -148,12 +145,12 @@ export function resize(name: string, pages: number): Operation {
 }
 
 export function remove(name: string): Operation {
-  const run = (region: PageRegion): void => open(region, name).delete();
+  const run = (region: PageRegion): void => instanceOf(region, name).delete();
   return one(`delete ${name}`, run, (world) => void world.instances.delete(name));
 }
 
 export function setAttribute(name: string, value: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).setAttributes(Uint8Array.of(value));
+  const run = (region: PageRegion): void => instanceOf(region, name).setAttributes(Uint8Array.of(value));
   return one(`attributes of ${name}`, run, (world) => {
     world.get(name).attribute = value;
   });
@@ -161,15 +158,19 @@ export function setAttribute(name: string, value: number): Operation {
 
 export function ensureVolatile(name: string, index: number, value: number): Operation {
   const run = (region: PageRegion): void => {
-    const page = open(region, name).ensureVolatile(index);
+    const page = instanceOf(region, name).ensureVolatile(index);
     page.bytes.set(filled(value));
     page[Symbol.dispose]();
   };
-  return one(`volatile ${name}[${index}]`, run, (world) => void world.get(name).volatile.set(index, `${value}/${value}`));
+  return one(
+    `volatile ${name}[${index}]`,
+    run,
+    (world) => void world.get(name).volatile.set(index, `${value}/${value}`),
+  );
 }
 
 export function keep(name: string, index: number): Operation {
-  const run = (region: PageRegion): void => open(region, name).keep(index);
+  const run = (region: PageRegion): void => instanceOf(region, name).keep(index);
   return one(`keep ${name}[${index}]`, run, (world) => {
     const { pages, volatile } = world.get(name);
     pages.set(index, present(volatile.get(index)));
@@ -180,40 +181,34 @@ export function keep(name: string, index: number): Operation {
 /** A write of several blocks through the disk: from the second half of one to the first half of another. */
 export function diskWrite(name: string, index: number, blocks: number, value: number): Operation {
   const run = (region: PageRegion): void => {
-    const disk = new Disk(region, open(region, name));
+    const disk = new Disk(region, instanceOf(region, name));
     disk.write(index * pageBytes + HALF, filled(value, (blocks - 1) * pageBytes));
   };
   return {
     name: `disk write ${name}[${index}..${index + blocks - 1}]`,
     run,
-    *model(world) {
+    steps: Array.from({ length: blocks }, (_, k) => (world: World) => {
       const { pages } = world.get(name);
-      for (let k = 0; k < blocks; k++) {
-        const half = k === 0 ? 1 : k === blocks - 1 ? 0 : "both";
-        pages.set(index + k, overwritten(pages.get(index + k), half, value));
-        yield;
-      }
-    },
+      const half = k === 0 ? 1 : k === blocks - 1 ? 0 : "both";
+      pages.set(index + k, overwritten(pages.get(index + k), half, value));
+    }),
   };
 }
 
 /** A trim through the disk: halves at both ends are zeroed where there is a page, whole blocks are given back. */
 export function diskTrim(name: string, index: number, blocks: number): Operation {
   const run = (region: PageRegion): void => {
-    new Disk(region, open(region, name)).trim(index * pageBytes + HALF, (blocks - 1) * pageBytes);
+    new Disk(region, instanceOf(region, name)).trim(index * pageBytes + HALF, (blocks - 1) * pageBytes);
   };
   return {
     name: `disk trim ${name}[${index}..${index + blocks - 1}]`,
     run,
-    *model(world) {
+    steps: Array.from({ length: blocks }, (_, k) => (world: World) => {
       const { pages } = world.get(name);
-      for (let k = 0; k < blocks; k++) {
-        const content = pages.get(index + k);
-        if (content !== undefined && k > 0 && k < blocks - 1) pages.delete(index + k);
-        else if (content !== undefined) pages.set(index + k, overwritten(content, k === 0 ? 1 : 0, 0));
-        yield;
-      }
-    },
+      const content = pages.get(index + k);
+      if (content !== undefined && k > 0 && k < blocks - 1) pages.delete(index + k);
+      else if (content !== undefined) pages.set(index + k, overwritten(content, k === 0 ? 1 : 0, 0));
+    }),
   };
 }
 
@@ -225,7 +220,9 @@ const SIZES = [1, 2, 256, 300];
 export function choose(random: Random, world: World, nextValue: () => number): Operation | undefined {
   const names = ["ann", "bob", "cid"];
   const pending = Array.from(world.instances.values()).find((instance) => instance.pending);
-  const live = Array.from(world.instances.values()).filter((instance) => !instance.pending && instance.name !== "ballast");
+  const live = Array.from(world.instances.values()).filter(
+    (instance) => !instance.pending && instance.name !== "ballast",
+  );
   if (pending !== undefined && random() < 0.5) return choosePending(random, world, pending, nextValue);
   const missing = names.filter((name) => !world.instances.has(name));
   if (live.length === 0 || (missing.length > 0 && random() < 0.08)) return create(pick(random, missing), 300);
@@ -263,14 +260,16 @@ function chooseOn(
   const own = singles(instance);
   const isSingle = (index: number): boolean => !instance.pages.has(index) || own.includes(index);
   const index = pick(random, INDICES);
-  const inside = index < limit && isSingle(index);
+  const fits = index < limit && isSingle(index);
   const dice = below(random, 100);
-  if (dice < 22) return inside ? write(name, index, pick(random, [0, 1, "both", "both"] as const), nextValue()) : undefined;
+  if (dice < 22)
+    return fits ? write(name, index, pick(random, [0, 1, "both", "both"] as const), nextValue()) : undefined;
   if (dice < 30) return own.length > 0 ? free(name, pick(random, own)) : undefined;
-  if (dice < 34) return inside ? ensure(name, index) : undefined;
+  if (dice < 34) return fits ? ensure(name, index) : undefined;
   if (dice < 50) return chooseHandOver(random, instance, own, live);
   if (dice < 56) return isRoom(instance, 4) ? ensureRun(name, 4, pick(random, [1, 2])) : undefined;
-  if (dice < 60) return instance.runs.size > 0 ? freeRun(name, pick(random, Array.from(instance.runs.keys()))) : undefined;
+  if (dice < 60)
+    return instance.runs.size > 0 ? freeRun(name, pick(random, Array.from(instance.runs.keys()))) : undefined;
   if (dice < 66) {
     const pages = pick(random, SIZES);
     const cutsRun = Array.from(instance.runs).some(([first, length]) => pages > first && pages < first + length);
@@ -278,7 +277,7 @@ function chooseOn(
   }
   if (dice < 70) return remove(name);
   if (dice < 74) return setAttribute(name, below(random, 256));
-  if (dice < 82) return inside ? ensureVolatile(name, index, nextValue()) : undefined;
+  if (dice < 82) return fits ? ensureVolatile(name, index, nextValue()) : undefined;
   if (dice < 87) {
     const candidates = Array.from(instance.volatile.keys()).filter((at) => isSingle(at));
     return candidates.length > 0 ? keep(name, pick(random, candidates)) : undefined;
@@ -304,8 +303,8 @@ function chooseHandOver(
   const to = pick(random, live);
   if (own.length === 0) return undefined;
   const occupied = singles(to);
-  const free = INDICES.filter((index) => index < to.sizeBytes / pageBytes && !to.pages.has(index));
-  const targets = occupied.length > 0 && random() < 0.5 ? occupied : free;
+  const empty = INDICES.filter((index) => index < to.sizeBytes / pageBytes && !to.pages.has(index));
+  const targets = occupied.length > 0 && random() < 0.5 ? occupied : empty;
   const index = pick(random, own);
   const target = targets.length > 0 ? pick(random, targets) : index;
   if (target === index && to === from) return undefined;

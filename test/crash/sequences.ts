@@ -2,7 +2,16 @@
 import { isPerdureError } from "../../src/base/index.ts";
 import { formatMemory } from "../../src/format/index.ts";
 import { nativeFormat, PageRegion } from "../../src/region/index.ts";
-import { below, killImages, type MemoryEvent, PowerModel, type Random, Recording, RecordingMemory, seeded } from "../../src/testing/index.ts";
+import {
+  below,
+  killImages,
+  type MemoryEvent,
+  PowerModel,
+  type Random,
+  Recording,
+  RecordingMemory,
+  seeded,
+} from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import { choose, create, type Operation, pageBytes, write } from "./operations.ts";
@@ -42,14 +51,15 @@ export function subjectOf(image: Uint8Array, world: World): Subject {
 /** Runs an operation on region and model. */
 export function perform(subject: Subject, operation: Operation): void {
   operation.run(subject.region);
-  for (const _step of operation.model(subject.world)) continue;
+  for (const step of operation.steps) step(subject.world);
 }
 
 /** A fresh region with its ballast. */
 export function freshSubject(round = 0): Subject {
   const subject = subjectOf(freshImage(), new World());
   perform(subject, create("ballast", 300));
-  for (let index = 0; index < BALLAST_PAGES[round % BALLAST_PAGES.length]; index++) perform(subject, write("ballast", index, "both", 9));
+  for (let index = 0; index < BALLAST_PAGES[round % BALLAST_PAGES.length]; index++)
+    perform(subject, write("ballast", index, "both", 9));
   return subject;
 }
 
@@ -71,7 +81,7 @@ class Sequence {
   readonly #judge: Judge;
   readonly #name: string;
   #subject: Subject;
-  #power: PowerModel;
+  readonly #power: PowerModel;
   #value = 100;
 
   constructor(model: CrashModel, random: Random, judge: Judge, name: string, subject: Subject) {
@@ -102,15 +112,20 @@ class Sequence {
     recording.events = [];
     try {
       operation.run(this.#subject.region);
-      for (const _step of operation.model(world)) worlds.push(world.copy());
+      for (const step of operation.steps) {
+        step(world);
+        worlds.push(world.copy());
+      }
     } catch (error) {
       // Rule 5: ENOSPC leaves the state as it was. A mark that was raised on the way only made free pages.
-      if (!isPerdureError(error, "ENOSPC")) throw new Violation(`${label} ${operation.name}: ${(error as Error).stack}`);
+      if (!isPerdureError(error, "ENOSPC"))
+        throw new Violation(`${label} ${operation.name}: ${(error as Error).stack}`);
     }
     const { events } = recording;
     const cut = crash ? below(this.#random, events.length + 1) : events.length;
     this.#replay(start, events.slice(0, cut), worlds, `${label} ${operation.name}`);
-    if (crash) this.#continueFrom(withStores(start, events.slice(0, cut)), worlds, `${label} killed after event ${cut}`);
+    if (crash)
+      this.#continueFrom(withStores(start, events.slice(0, cut)), worlds, `${label} killed after event ${cut}`);
     else this.#judgeEnd(world, `${label} ${operation.name}`);
   }
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 
 /** What tells one process of one boot from every other; for messages, never for decisions on media. */
-export interface ProcessIdentity {
+export interface OwnerIdentity {
   readonly pid: number;
   /** Start of the process in clock ticks since boot (proc_pid_stat(5), field 22). */
   readonly startTicks: number;
@@ -9,10 +9,10 @@ export interface ProcessIdentity {
   readonly bootId: Uint8Array;
 }
 
-let own: ProcessIdentity | undefined;
+let own: OwnerIdentity | undefined;
 
 /** The identity of this process. */
-export function processIdentity(): ProcessIdentity {
+export function ownerIdentity(): OwnerIdentity {
   own ??= {
     pid: process.pid,
     startTicks: startTicks(readFileSync("/proc/self/stat", "latin1")),
