@@ -80,7 +80,8 @@ export function bytes(offset: number, count: number, meaning: string): Field<Uin
 }
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: false });
+// What looks like a byte order mark is a letter of the text: dropping it would make two names one.
+const decoder = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
 /** UTF-8 text behind a length byte, in `count` bytes altogether. */
 export function text(offset: number, count: number, meaning: string): Field<string> {

@@ -19,6 +19,8 @@ export interface Format<Handle = unknown> {
   /** Number in the superblock, of odd parity; 1 is the native format. */
   readonly type: number;
   readonly name: string;
+  /** Refuses, before anything is stored, a memory on which it cannot lay itself out. */
+  validate?(memory: Memory): void;
   /** Lays an empty format out. Bytes 0-11 of the superblock are written by the registry, the magic last of all. */
   format(memory: Memory): void;
   /** Opens what is there. A failed probe must leave nothing held. */
@@ -77,6 +79,7 @@ export function formatMemory(memory: Memory, type: number | Format, options: { f
   const format = typeof type === "number" ? registered(type, "UNKNOWN_FORMAT").format : type;
   if (memory.readOnly) throw new PerdureError("READ_ONLY", "a memory that was opened read-only cannot be formatted");
   if (options.force !== true) refuseData(memory);
+  format.validate?.(memory);
   eraseMagic(memory);
   format.format(memory);
   writeType(memory, format.type);

@@ -12,8 +12,8 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { PerdureError } from "../base/index.ts";
-import { linkOpenFile, lockByte, reserve, SystemCallError } from "../os/index.ts";
+import { type ErrorCode, PerdureError } from "../base/index.ts";
+import { isByteLocked, linkOpenFile, lockByte, reserve } from "../os/index.ts";
 import type { Survival } from "./memory.ts";
 
 /** What kind of thing holds the bytes; each is tested. */
@@ -27,6 +27,8 @@ const O_TMPFILE = 0o20200000;
 /** Byte of the backing that the writer locks; readers lock the next one. */
 const WRITER_BYTE = 0;
 const READER_BYTE = 1;
+/** A memory has room for its superblock at least. */
+const MIN_BYTES = 4096;
 const GROUP_OR_OTHERS_WRITE = 0o022;
 
 /** How a backing is opened. */
@@ -68,6 +70,7 @@ export class Backing implements Disposable {
       const kind = kindOf(fd, source);
       if (inherited === null && kind !== "dax" && options.trustFile !== true) refuseUntrusted(fstatSync(fd), source);
       const backing = new Backing(source, fd, kind, readOnly, inherited === null);
+      backing.#refuseTiny();
       backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
       if (!readOnly && kind !== "dax") backing.#fillHoles();
@@ -79,9 +82,12 @@ export class Backing implements Disposable {
    * Makes a file of `sizeBytes` that has no name until `publish`: a process that dies before leaves nothing behind.
    * All of its space is reserved, so a full file system is ENOSPC here and never SIGBUS later.
    *
-   * @throws ENOENT (no such folder), ENODEV, ENOSPC, EACCES
+   * @throws EINVAL (size), ENOENT (no such folder), ENODEV, ENOSPC, EACCES
    */
   static create(path: string, sizeBytes: number): Backing {
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
+      throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
+    }
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
     return guarded(fd, true, () => {
@@ -101,6 +107,11 @@ export class Backing implements Disposable {
   /** What outlives what, in this kind of backing. */
   get survival(): Survival {
     return { crash: true, lastClose: this.kind !== "memfd", powerLoss: false };
+  }
+
+  /** True when another process has it open for writing. */
+  get hasWriter(): boolean {
+    return isByteLocked(this.fd, WRITER_BYTE);
   }
 
   /** True when bytes can be read with pread(2), without touching the mapping. */
@@ -125,6 +136,13 @@ export class Backing implements Disposable {
       ? lockByte(this.fd, READER_BYTE, "shared")
       : lockByte(this.fd, WRITER_BYTE, "exclusive");
     if (!granted) throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
+  }
+
+  #refuseTiny(): void {
+    if (this.sizeBytes >= MIN_BYTES) return;
+    throw new PerdureError("ENODEV", `${this.source} has ${this.sizeBytes} bytes: too few for a memory`, {
+      remedy: "name another file; one that is not there is made by `perdure format --size`",
+    });
   }
 
   #fillHoles(): void {
@@ -195,31 +213,49 @@ function guarded<T>(fd: number, ownsFd: boolean, act: () => T): T {
   }
 }
 
-const TRANSLATED = {
-  ELOOP: "EACCES",
-  EPERM: "EACCES",
-  EACCES: "EACCES",
-  ENOENT: "ENOENT",
-  ENOTDIR: "ENOENT",
-  EEXIST: "EEXIST",
-  ENOSPC: "ENOSPC",
-  EDQUOT: "ENOSPC",
-  EFBIG: "ENOSPC",
-  EIO: "EIO",
-  EBADF: "ENOENT",
-  EOPNOTSUPP: "ENODEV",
-  EISDIR: "ENODEV",
-  ENXIO: "ENODEV",
-} as const;
+const NO_ROOM = "there is not enough room for it in its file system";
+const NO_KIND = "it is of a kind that cannot keep a region";
+
+/** What an errno means here: our code, and what to say of the source. */
+const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed"],
+  EPERM: ["EACCES", "this user may not open it"],
+  EACCES: ["EACCES", "this user may not open it"],
+  EROFS: ["EACCES", "its file system is read-only"],
+  ENOENT: ["ENOENT", "there is no such file or folder"],
+  ENOTDIR: ["ENOENT", "a part of the path is no folder"],
+  EBADF: ["ENOENT", "no such descriptor is open"],
+  ENAMETOOLONG: ["ENAMETOOLONG", "the path is too long"],
+  EEXIST: ["EEXIST", "there is a file of that name already"],
+  ENOSPC: ["ENOSPC", NO_ROOM],
+  EDQUOT: ["ENOSPC", NO_ROOM],
+  EFBIG: ["ENOSPC", NO_ROOM],
+  ENOMEM: ["ENOSPC", "there is not enough memory for it"],
+  EIO: ["EIO", "the device failed"],
+  EOPNOTSUPP: ["ENODEV", NO_KIND],
+  EISDIR: ["ENODEV", "it is a folder"],
+  ENXIO: ["ENODEV", NO_KIND],
+  ENODEV: ["ENODEV", NO_KIND],
+};
+
+/** What to do, where the remedy of the table speaks of something else. */
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  ENOENT: "check the path, or pass the option that creates it (--create)",
+  ENOSPC: "free memory or disk space, or ask for a smaller size",
+  EEXIST: "choose another path, or open what is there",
+};
 
 /** Runs a system call and turns its errno into a code of our table, naming the backing. */
 function translated<T>(source: string, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    const errno = error instanceof SystemCallError ? error.code : (error as NodeJS.ErrnoException).code;
-    const code = TRANSLATED[errno as keyof typeof TRANSLATED];
-    if (code === undefined) throw error;
-    throw new PerdureError(code, `${source}: ${(error as Error).message}`, { cause: error });
+    const errno = (error as { code?: string }).code ?? "";
+    const meaning = MEANINGS[errno];
+    if (meaning === undefined || error instanceof PerdureError) throw error;
+    const [code, text] = meaning;
+    const remedy = REMEDIES[code];
+    const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
+    throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
   }
 }

@@ -69,6 +69,10 @@ export class MappedMemory implements Memory {
     };
   }
 
+  get hasWriter(): boolean {
+    return this.ranges.some(({ backing }) => backing.hasWriter);
+  }
+
   words(offset: number, lengthBytes: number): Uint32Array {
     const range = this.#rangeAt(offset);
     return new Uint32Array(range.mapping.view(offset - range.offset, lengthBytes));

@@ -31,6 +31,8 @@ export interface Memory {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly survival: Survival;
+  /** Another process has it open for writing now: what is read may be in the middle of a change. */
+  readonly hasWriter: boolean;
   /** Counts the stores of this handle, so that a failed operation knows whether it had begun. */
   readonly stores: number;
 

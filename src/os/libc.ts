@@ -20,6 +20,8 @@ const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
+/** A reader's private mapping is hardly ever written, so no memory is set aside for copies of all of it. */
+const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 2n ** 64n - 1n;
 const MS_SYNC = 4;
 /** `<linux/memfd.h>` */
@@ -62,7 +64,14 @@ export type MapMode = "shared" | "private" | "shared-read-only";
 /** mmap(2) of a whole file. @returns the address. @throws SystemCallError */
 export function mapFile(fd: number, lengthBytes: number, mode: MapMode): bigint {
   const protection = mode === "shared-read-only" ? PROT_READ : PROT_READ | PROT_WRITE;
-  const address = mmap(null, lengthBytes, protection, mode === "private" ? MAP_PRIVATE : MAP_SHARED, fd, 0) as bigint;
+  const address = mmap(
+    null,
+    lengthBytes,
+    protection,
+    mode === "private" ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED,
+    fd,
+    0,
+  ) as bigint;
   // MAP_FAILED is not null, and a view of it would end the process at the first touch.
   if (address === MAP_FAILED) throw new SystemCallError("mmap", koffi.errno());
   return address;

@@ -161,6 +161,8 @@ export class Directory {
 
 function validateName(what: string, text: string, maxBytes: number): void {
   if (text === "" || text.includes("\0")) throw new PerdureError("EINVAL", `a ${what} is not empty and has no NUL`);
+  // A lone surrogate has no UTF-8: it would come back as another letter, and two names could become one.
+  if (Buffer.from(text).toString() !== text) throw new PerdureError("EINVAL", `a ${what} is well-formed Unicode`);
   if (Buffer.byteLength(text) > maxBytes) {
     throw new PerdureError("ENAMETOOLONG", `the ${what} "${text.slice(0, 40)}..." is longer than ${maxBytes} bytes`);
   }

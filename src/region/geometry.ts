@@ -1,4 +1,4 @@
-import { crc32, PerdureError } from "../base/index.ts";
+import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
 import type { Memory } from "../memory/index.ts";
 import { formatVersion, type Geometry, geometryLayout, knownFeatures } from "./layout.ts";
@@ -126,14 +126,24 @@ export function readGeometry(memory: Memory): FoundGeometry {
   if ((geometry.readOnlyCompatible & ~knownFeatures.readOnlyCompatible) !== 0 && !memory.readOnly) {
     throw new PerdureError("UNSUPPORTED_VERSION", `${source} uses features with which it can only be read`);
   }
-  validatePageBytes(geometry.pageBytes);
-  if (geometry.pages > pagesOf(lengthBytes, geometry.pageBytes, geometry.chunkPages) || geometry.chunkPages === 0) {
+  if (!isPossible(geometry, lengthBytes)) {
     throw new PerdureError(
       "CORRUPT",
-      `${source} says that it has ${geometry.pages} pages, but it is only ${lengthBytes} bytes long`,
+      `${source} says that it has ${geometry.pages} pages of ${geometry.pageBytes} bytes, but it is ${lengthBytes} bytes long`,
     );
   }
   return { geometry, fromCopy: first === undefined };
+}
+
+function isPossible(geometry: Geometry, lengthBytes: number): boolean {
+  try {
+    validatePageBytes(geometry.pageBytes);
+    return geometry.chunkPages > 0 && geometry.pages <= pagesOf(lengthBytes, geometry.pageBytes, geometry.chunkPages);
+  } catch (error) {
+    // What is a wrong argument when a region is made is damage when it is found.
+    if (isPerdureError(error, "EINVAL")) return false;
+    throw error;
+  }
 }
 
 // The copy ends the last page; where that is depends on the page size, which only the copy knows: try each.

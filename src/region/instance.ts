@@ -83,8 +83,13 @@ export class Instance {
     return page === 0 ? new Uint8Array(shape.pageBytes) : this.#region.pages.writer.content(page).slice();
   }
 
-  /** Copies `target.length` bytes of the page at an index, from byte `within` on; zeroes when there is no page. */
+  /**
+   * Copies `target.length` bytes of the page at an index, from byte `within` on; zeroes when there is no page.
+   *
+   * @throws EINVAL when they are not all of one page
+   */
   readInto(index: number, within: number, target: Uint8Array): void {
+    this.#refuseOutside(within, target.length);
     const page = this.#pageAt(index);
     if (page === 0) target.fill(0);
     else target.set(this.#region.pages.writer.content(page).subarray(within, within + target.length));
@@ -96,9 +101,7 @@ export class Instance {
    * @throws ENOSPC, EBUSY (held), EINVAL
    */
   write(index: number, bytes: Uint8Array, within = 0): void {
-    if (within < 0 || within + bytes.length > this.#region.core.shape.pageBytes) {
-      throw new PerdureError("EINVAL", `${bytes.length} bytes at byte ${within} do not fit a page`);
-    }
+    this.#refuseOutside(within, bytes.length);
     this.#region.pages.write(this.#state, index, within, bytes);
   }
 
@@ -109,7 +112,7 @@ export class Instance {
 
   /** The indices from `from` to below `end` that have a page, in order. */
   *indices(from = 0, end: number = this.#state.limit): Generator<number, void, undefined> {
-    this.#region.core.refuseUnusable();
+    this.#refuseGone();
     const table = this.#state.table(kind.data);
     const stop = Math.min(end, this.#state.limit);
     for (let index = table.next(from, stop); index < stop; index = table.next(index + 1, stop)) yield index;
@@ -117,13 +120,13 @@ export class Instance {
 
   /** The first index from `from` on that has a page, or `end`. */
   nextPage(from: number, end: number): number {
-    this.#region.core.refuseUnusable();
+    this.#refuseGone();
     return this.#state.table(kind.data).next(from, end);
   }
 
   /** The first index from `from` on that has no page, or `end`. */
   nextHole(from: number, end: number): number {
-    this.#region.core.refuseUnusable();
+    this.#refuseGone();
     return this.#state.table(kind.data).nextHole(from, end);
   }
 
@@ -149,6 +152,9 @@ export class Instance {
    * @throws ENODATA, EBUSY (held), EINVAL
    */
   handOver(index: number, target: Instance, targetIndex: number): void {
+    if (target.#region.core !== this.#region.core) {
+      throw new PerdureError("EINVAL", `"${target.name}" belongs to another region: its pages are of another memory`);
+    }
     const from = { instance: this.#state, kind: kind.data, index };
     this.#region.pages.handOver(from, { instance: target.#state, kind: kind.data, index: targetIndex });
   }
@@ -187,9 +193,18 @@ export class Instance {
     this.#region.instances.delete(this.#state);
   }
 
-  #pageAt(index: number): number {
+  #refuseGone(): void {
     this.#region.core.refuseUnusable();
     if (this.#state.deleted) throw new PerdureError("ENOENT", `"${this.name}" was deleted`);
+  }
+
+  #refuseOutside(within: number, lengthBytes: number): void {
+    if (within >= 0 && within + lengthBytes <= this.#region.core.shape.pageBytes) return;
+    throw new PerdureError("EINVAL", `${lengthBytes} bytes at byte ${within} do not fit a page`);
+  }
+
+  #pageAt(index: number): number {
+    this.#refuseGone();
     if (!Number.isInteger(index) || index < 0 || index >= this.#state.limit) {
       throw new PerdureError("EINVAL", `index ${index} is not below ${this.#state.limit}, the size of "${this.name}"`);
     }

@@ -1,6 +1,6 @@
 import { isSealed } from "../base/index.ts";
-import type { Memory } from "../memory/index.ts";
-import { lifeLayout, maxLives, type RegionStateRecord, superblockOffsets } from "./layout.ts";
+import { type Memory, ownerIdentity } from "../memory/index.ts";
+import { lifeLayout, maxLives, type RegionStateRecord, regionState, superblockOffsets } from "./layout.ts";
 
 /** How a start went. */
 export type StartKind = "warm" | "recovered" | "cold";
@@ -10,6 +10,7 @@ export const startReasons = {
   closed: { number: 1, kind: "warm", text: "the last owner closed the region" },
   "owner-died": { number: 2, kind: "recovered", text: "the last owner died without closing the region" },
   "machine-restarted": { number: 3, kind: "recovered", text: "the machine was restarted while the region was open" },
+  "in-use": { number: 5, kind: "warm", text: "another process has the region open; this reader sees it as it is" },
   formatted: { number: 4, kind: "cold", text: "the region was new: it had never been opened" },
 } as const satisfies Record<string, { number: number; kind: StartKind; text: string }>;
 
@@ -31,8 +32,27 @@ export interface Life {
   readonly reason: StartReason | "unknown";
 }
 
+/**
+ * Whether a region is in use.
+ *
+ * - `new`: formatted and never opened
+ * - `closed`: its last owner closed it
+ * - `open`: its owner runs
+ * - `not-closed`: its owner is gone; the next start will recover it
+ */
+export type RegionUse = "new" | "closed" | "open" | "not-closed";
+
+/** Tells the use from the state record and from the writer's lock, which dies with the writer. */
+export function useOf(memory: Memory, state: RegionStateRecord): RegionUse {
+  if (state.generation === 0) return "new";
+  if (state.state === regionState.closed) return "closed";
+  return memory.hasWriter || !memory.readOnly ? "open" : "not-closed";
+}
+
 /** The last lives, oldest first; torn entries are left out. */
 export function readLives(memory: Memory, state: RegionStateRecord): Life[] {
+  const isRunning = useOf(memory, state) === "open";
+  const { bootId } = ownerIdentity();
   const table = memory.read(superblockOffsets.lives, maxLives * lifeLayout.sizeBytes);
   const found = Array.from({ length: maxLives }, (_, k) =>
     table.subarray(k * lifeLayout.sizeBytes, (k + 1) * lifeLayout.sizeBytes),
@@ -43,26 +63,24 @@ export function readLives(memory: Memory, state: RegionStateRecord): Life[] {
     .sort((a, b) => a.generation - b.generation);
   return found.map((life, k) => {
     const next = found[k + 1];
-    const bootOfNext = next?.bootId ?? life.bootId;
+    const nextBoot = next?.bootId ?? bootId;
     return {
       generation: life.generation,
       pid: life.pid,
       opened: new Date(life.openedMs),
       closed: life.closedMs === 0 ? undefined : new Date(life.closedMs),
-      end: endOf(life, state, Buffer.compare(bootOfNext, life.bootId) === 0),
+      end:
+        isRunning && life.generation === state.generation
+          ? "running"
+          : endOf(life, Buffer.compare(nextBoot, life.bootId) === 0),
       start: kindOfNumber(life.start),
       reason: reasonOfNumber(life.reason),
     };
   });
 }
 
-function endOf(
-  life: { generation: number; closedMs: number },
-  state: RegionStateRecord,
-  sameBoot: boolean,
-): Life["end"] {
+function endOf(life: { closedMs: number }, sameBoot: boolean): Life["end"] {
   if (life.closedMs !== 0) return "closed";
-  if (life.generation === state.generation) return "running";
   return sameBoot ? "died" : "machine-restarted";
 }
 

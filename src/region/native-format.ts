@@ -33,16 +33,21 @@ export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
   return {
     type: formatType,
     name: "region",
+    validate: (memory) => void shapeOf(memory, pageBytes, chunkPages),
     format: (memory) => formatRegion(memory, pageBytes, chunkPages),
     probe: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }
 
-function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): void {
+function shapeOf(memory: Memory, pageBytes: number, chunkPages: number): Shape {
   validatePageBytes(pageBytes);
-  const pages = pagesOf(memory.ranges[0].lengthBytes, pageBytes, chunkPages);
-  const shape = new Shape({ pageBytes, pages, chunkPages });
+  return new Shape({ pageBytes, pages: pagesOf(memory.ranges[0].lengthBytes, pageBytes, chunkPages), chunkPages });
+}
+
+function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): void {
+  const shape = shapeOf(memory, pageBytes, chunkPages);
+  const { pages } = shape;
   eraseOld(memory, shape);
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
   writeFreshEntries(memory, shape, 0, mark);

@@ -66,7 +66,7 @@ export class OpenRegion {
     const analysis = analyze(memory);
     if (analysis.findings.length > 0) throw corruption(analysis, memory);
     const core = new RegionCore(analysis, memory.ranges[0].source);
-    const reason = reasonOf(analysis.state);
+    const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
     if (opening !== undefined) recover(memory, core, analysis, opening);
     const previousPid = analysis.state.generation === 0 ? undefined : analysis.state.ownerPid;
@@ -108,13 +108,18 @@ export class OpenRegion {
    * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
    * as it is: the next open recovers it.
    *
-   * @throws EBUSY while pages are held
+   * @throws EBUSY while pages are held; EIO, POISONED
    */
   close(): void {
     const { core } = this;
     if (core.closed) return;
     if (core.pins.size > 0) throw new PerdureError("EBUSY", `${core.pins.size} pages of ${core.source} are still held`);
-    if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
+    try {
+      if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
+    } catch (error) {
+      // Closing once more gives the memory up as it is; the next open recovers it.
+      throw core.failed(error);
+    }
     core.closed = true;
   }
 
@@ -138,7 +143,8 @@ export class OpenRegion {
   }
 }
 
-function reasonOf(state: RegionStateRecord): StartReason {
+function reasonOf(memory: Memory, state: RegionStateRecord): StartReason {
+  if (memory.readOnly && memory.hasWriter) return "in-use";
   if (state.generation === 0) return "formatted";
   if (state.state === regionState.closed) return "closed";
   return Buffer.compare(state.bootId, ownerIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";

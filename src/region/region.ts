@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { isPerdureError, PerdureError, parseSize } from "../base/index.ts";
 import { type Attached, attachMemory, formatMemory, isBlank } from "../format/index.ts";
 import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
 import { attributeBytes, formatType, formatVersion } from "./layout.ts";
-import { type Life, readLives } from "./lives.ts";
+import { type Life, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { nameKey } from "./read-directory.ts";
@@ -52,6 +53,9 @@ export interface InstanceInfo {
 /** What `info()` tells. */
 export interface RegionInfo {
   readonly source: string;
+  readonly state: RegionUse;
+  /** The last process that wrote; undefined when there was none. */
+  readonly ownerPid: number | undefined;
   readonly format: number;
   readonly version: number;
   readonly uuid: string;
@@ -95,7 +99,7 @@ export class PageRegion implements Disposable {
   ): Promise<T> {
     const memory = openMemory(source, options);
     try {
-      return new this(memory, attachNative(memory));
+      return new this(memory, await attachWhenSound(memory));
     } catch (error) {
       memory.close();
       throw error;
@@ -199,6 +203,8 @@ export class PageRegion implements Disposable {
     const { geometry } = core.analysis;
     return {
       source: core.source,
+      state: useOf(this.#memory, core.state),
+      ownerPid: core.state.generation === 0 ? undefined : core.state.ownerPid,
       format: formatType,
       version: formatVersion,
       uuid: uuidText(geometry.uuid),
@@ -251,7 +257,7 @@ function openMemory(source: string, options: RegionOptions): MappedMemory {
   try {
     memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
   } catch (error) {
-    if (!creates || !isPerdureError(error, "ENOENT")) throw error;
+    if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
     if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
     return createRegion(source, { ...options, size: options.size });
   }
@@ -285,6 +291,22 @@ export function createRegion(path: string, options: RegionOptions & { readonly s
     memory.close();
     throw error;
   }
+}
+
+/** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
+const READ_TRIES = 5;
+const READ_PAUSE_MS = 50;
+
+async function attachWhenSound(memory: Memory): Promise<Attached<OpenRegion>> {
+  for (let left = READ_TRIES - 1; left > 0 && memory.readOnly; left--) {
+    try {
+      return attachNative(memory);
+    } catch (error) {
+      if (!isPerdureError(error, "CORRUPT") || !memory.hasWriter) throw error;
+    }
+    await sleep(READ_PAUSE_MS);
+  }
+  return attachNative(memory);
 }
 
 function attachNative(memory: Memory): Attached<OpenRegion> {

@@ -28,7 +28,7 @@ export class RunOperations {
   ensure(instance: InstanceState, index: number, order: number): Run {
     const length = this.#lengthOf(order);
     return this.#writer.alone(instance, () => {
-      if (index < 0 || index + length > instance.limit) {
+      if (!Number.isInteger(index) || index < 0 || index + length > instance.limit) {
         throw new PerdureError(
           "EINVAL",
           `indices ${index} to ${index + length - 1} are not all below ${instance.limit}`,

@@ -38,6 +38,10 @@ export class FailingMemory implements Memory {
     return this.#memory.survival;
   }
 
+  get hasWriter(): boolean {
+    return this.#memory.hasWriter;
+  }
+
   get stores(): number {
     return this.#memory.stores;
   }

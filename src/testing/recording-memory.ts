@@ -42,6 +42,7 @@ export class RecordingMemory implements Memory {
   readonly ranges: readonly MemoryRange[];
   readonly sizeBytes: number;
   readonly readOnly: boolean = false;
+  readonly hasWriter: boolean = false;
   readonly survival: Survival = { crash: true, lastClose: false, powerLoss: true };
   stores = 0;
   readonly #thread: number;

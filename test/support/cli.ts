@@ -7,7 +7,8 @@ import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type NbdRawClient, requestFrame } from "./nbd-raw-client.ts";
 
-const bin = fileURLToPath(new URL("../../../bin/perdure", import.meta.url));
+/** The command as the package installs it, a script for Node. */
+export const perdureBin: string = fileURLToPath(new URL("../../../bin/perdure", import.meta.url));
 /** Commands of the protocol. */
 const READ = 0;
 const WRITE = 1;
@@ -51,7 +52,11 @@ export class RunningCli {
   constructor(args: readonly string[], options: SpawnOptions = {}) {
     // Nothing of the machine's own settings may decide how a test goes.
     const env = { PATH: process.env.PATH, ...options.env };
-    const child = spawn(process.execPath, [bin, ...args], { stdio: ["ignore", "pipe", "pipe"], ...options, env });
+    const child = spawn(process.execPath, [perdureBin, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      ...options,
+      env,
+    });
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
       this.#stdout += text;
     });

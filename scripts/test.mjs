@@ -1,0 +1,80 @@
+// `npm test`: makes the clone ready, takes the steps of `npm run check`, then runs every test file. Its last line is
+// `N passed, N failed`, with `, N skipped` when any test was. Words after `--` choose the test files whose names
+// contain one of them, and leave the checks out.
+
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { attach, newerNode, root, userNode } from "./run.mjs";
+import { install, setup } from "./setup.mjs";
+import { runSteps, steps } from "./steps.mjs";
+
+/** These only drive external programs: a second run under the newer Node, which CI=true asks for, leaves them out. */
+const externalTests = [/^e2e/, /^guest/];
+/** Two files at a time: more would make the tests that measure time, or boot a machine, disturb each other. */
+const concurrency = 2;
+/** A test file that takes longer hangs. */
+const fileTimeoutMs = 15 * 60_000;
+
+const filters = process.argv.slice(2);
+const totals = { passed: 0, failed: 0, skipped: 0 };
+
+if (filters.length === 0) {
+  await install();
+  // The house rules are a test file, which runs with the others.
+  add(await runSteps(steps.filter(({ name }) => name !== "house rules")));
+} else {
+  await setup();
+}
+const files = testFiles();
+await runTests(userNode, files);
+if (process.env.CI === "true") {
+  await runTests(
+    newerNode,
+    files.filter((file) => !externalTests.some((pattern) => pattern.test(file))),
+  );
+}
+const skipped = totals.skipped === 0 ? "" : `, ${totals.skipped} skipped`;
+console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`);
+process.exitCode = totals.failed === 0 ? 0 : 1;
+
+/** The names come from the sources: the build may hold what was deleted. */
+function testFiles() {
+  const names = readdirSync(join(root, "test")).filter((name) => name.endsWith(".test.ts"));
+  const chosen = names.filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)));
+  if (chosen.length === 0) add({ failed: 1 }, "no test file has such a name");
+  return chosen.toSorted();
+}
+
+async function runTests(node, names) {
+  if (names.length === 0) return;
+  const folder = mkdtempSync(join(tmpdir(), "perdure-test-"));
+  const events = join(folder, "events");
+  const options = ["--test", `--test-concurrency=${concurrency}`, `--test-timeout=${fileTimeoutMs}`];
+  const reporters = [
+    ["--test-reporter=spec", "--test-reporter-destination=stdout"],
+    [`--test-reporter=${new URL("test-events.mjs", import.meta.url)}`, `--test-reporter-destination=${events}`],
+  ].flat();
+  const paths = names.map((name) => join("dist/test", name.replace(/\.ts$/, ".js")));
+  try {
+    const code = await attach(node, [...options, ...reporters, ...paths]);
+    const counts = countEvents(events);
+    add(counts);
+    if (code !== 0 && counts.failed === 0) add({ failed: 1 }, `${node} --test ended with code ${code}`);
+  } catch (error) {
+    add({ failed: 1 }, `${node} --test: ${error.message}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function countEvents(path) {
+  const lines = readFileSync(path, "utf8").split("\n");
+  const count = (word) => lines.filter((line) => line.startsWith(`${word} `)).length;
+  return { passed: count("pass"), failed: count("fail"), skipped: count("skip") };
+}
+
+function add(counts, message) {
+  if (message !== undefined) console.error(message);
+  for (const key in counts) totals[key] += counts[key];
+}

@@ -1,0 +1,70 @@
+import { formatSize } from "../../base/index.ts";
+import type { Life, RegionInfo } from "../../index.ts";
+import type { CliContext } from "../context.ts";
+import { openForReading } from "../open-region.ts";
+import { formatTime, print, printFacts, printJson, printTable } from "../output.ts";
+import { describeUse } from "../owner.ts";
+
+/** `perdure info`: what a region is, how full it is, and who had it open. */
+export async function info(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
+  const region = await openForReading(source);
+  const facts = region.info();
+  await region.close();
+  const { stdout } = context.process;
+  if (flags.json === true) {
+    const { pages, freePages, pageBytes } = facts;
+    const sizes = { sizeBytes: pages * pageBytes, freeBytes: freePages * pageBytes };
+    printJson(stdout, { ...facts, ...sizes });
+    return;
+  }
+  printFacts(stdout, [
+    ["region", facts.source],
+    ["state", describeUse(facts.state, facts.ownerPid)],
+    ["size", describeSize(facts)],
+    ["free", describeFree(facts)],
+    ["instances", String(facts.instances)],
+    ["outlives", describeSurvival(facts)],
+    ["created", `${formatTime(facts.created)} UTC`],
+    ["identity", `${facts.uuid}, format ${facts.format} version ${facts.version}`],
+  ]);
+  if (facts.lives.length === 0) return;
+  print(stdout, "");
+  printLives(stdout, facts.lives);
+}
+
+function printLives(stream: NodeJS.WriteStream, lives: readonly Life[]): void {
+  const columns = [
+    { head: "LIFE", align: "right" },
+    { head: "PROCESS", align: "right" },
+    { head: "START" },
+    { head: "OPENED (UTC)" },
+    { head: "CLOSED (UTC)" },
+    { head: "END" },
+  ] as const;
+  const rows = lives.map((life) => [
+    String(life.generation),
+    String(life.pid),
+    life.start,
+    formatTime(life.opened),
+    life.closed === undefined ? "-" : formatTime(life.closed),
+    life.end,
+  ]);
+  printTable(stream, columns, rows);
+}
+
+function describeSize({ pages, pageBytes, metadataPages }: RegionInfo): string {
+  const metadata = formatSize(metadataPages * pageBytes);
+  return `${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}; metadata take ${metadata}`;
+}
+
+function describeFree({ freePages, reservePages, pageBytes }: RegionInfo): string {
+  const reserve = formatSize(Math.min(reservePages, freePages) * pageBytes);
+  return `${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`;
+}
+
+function describeSurvival({ survival }: RegionInfo): string {
+  const outlives = ["its writer's end, orderly or by kill -9"];
+  if (!survival.lastClose) outlives.push("but not the last descriptor of it");
+  outlives.push(survival.powerLoss ? "and a power cut" : "not a reboot of the machine");
+  return outlives.join(", ");
+}

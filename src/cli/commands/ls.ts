@@ -1,0 +1,30 @@
+import { formatSize } from "../../base/index.ts";
+import type { CliContext } from "../context.ts";
+import { openForReading } from "../open-region.ts";
+import { formatTime, print, printable, printJson, printTable } from "../output.ts";
+
+/** `perdure ls`: every instance of a region. */
+export async function ls(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
+  const region = await openForReading(source);
+  const { pageBytes } = region;
+  const instances = region.list().map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes }));
+  await region.close();
+  const { stdout, stderr } = context.process;
+  if (flags.json === true) return printJson(stdout, instances);
+  if (instances.length === 0) return print(stderr, `${source} is empty`);
+  const columns = [
+    { head: "SUBSYSTEM" },
+    { head: "NAME" },
+    { head: "SIZE", align: "right" },
+    { head: "ALLOCATED", align: "right" },
+    { head: "CREATED (UTC)" },
+  ] as const;
+  const rows = instances.map(({ subsystem, name, sizeBytes, allocatedBytes, created }) => [
+    subsystem,
+    printable(name),
+    formatSize(sizeBytes),
+    formatSize(allocatedBytes),
+    formatTime(created),
+  ]);
+  printTable(stdout, columns, rows);
+}

@@ -1,0 +1,65 @@
+import { join } from "node:path";
+import { parseSize } from "../../base/index.ts";
+import type { CliContext } from "../context.ts";
+import { chooseFolder } from "../default-folder.ts";
+import { paint, print } from "../output.ts";
+import { serveDisks } from "../serving.ts";
+
+const REGION_FILE = "default.region";
+const DISK = { name: "pram0", sizeBytes: parseSize("512M") };
+/** A disk that is written to its end needs its metadata and the reserve for overwriting beside it. */
+const REGION_BYTES = parseSize("640M");
+
+/** `perdure start`: the default region with one disk, and how to use it. */
+export async function start(context: CliContext, flags: { dir?: string }): Promise<void> {
+  const { stderr, env } = context.process;
+  const { folder, from, refused } = chooseFolder({ dir: flags.dir, env, file: REGION_FILE, roomBytes: REGION_BYTES });
+  const source = join(folder, REGION_FILE);
+  for (const reason of refused) print(stderr, paint(stderr, "dim", `not in ${reason}`));
+  print(stderr, `the region is ${source} (${from})`);
+  await serveDisks(context, {
+    source,
+    open: { create: true, size: REGION_BYTES },
+    wanted: [DISK],
+    others: true,
+    json: false,
+    onReady: (uris) => print(stderr, ...usage(uris.get(DISK.name) ?? "", folder)),
+  });
+}
+
+/** How to use the disk, in lines that work when they are pasted one after the other. */
+function usage(uri: string, folder: string): string[] {
+  const sudo = process.geteuid?.() === 0 ? "" : "sudo ";
+  return [
+    "",
+    "In another terminal:",
+    "",
+    `  URI=${quoted(uri)}`,
+    `  DIR=${quoted(folder)}`,
+    '  nbdinfo "$URI"',
+    "",
+    "A file system on the disk (mkfs only the first time):",
+    "",
+    `  ${sudo}mkdir -p "$DIR/nbd" "$DIR/mnt"`,
+    `  ${sudo}nbdfuse "$DIR/nbd/${DISK.name}" "$URI" & sleep 1`,
+    `  ${sudo}mkfs.ext4 -q "$DIR/nbd/${DISK.name}"`,
+    `  ${sudo}mount -o loop "$DIR/nbd/${DISK.name}" "$DIR/mnt"`,
+    "",
+    "  and when done:",
+    "",
+    `  ${sudo}umount "$DIR/mnt"; ${sudo}fusermount3 -u "$DIR/nbd"`,
+    "",
+    "Images in and out, a virtual machine:",
+    "",
+    '  qemu-img convert -n -O raw disk.img "$URI"',
+    '  nbdcopy "$URI" copy.img',
+    '  qemu-system-x86_64 -m 1G -drive "file=$URI,format=raw,if=virtio"',
+    "",
+    "Stop with Ctrl-C, or kill it with -9: started again, everything is there.",
+  ];
+}
+
+/** A word as the shell takes it. */
+function quoted(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,18 @@
+import { ExitCode } from "@stricli/core";
+import { isPerdureError } from "../base/index.ts";
+
+/** Every way in which the command can end; docs/cli.md says the same. */
+export const exitCode = { success: 0, failure: 1, usage: 2, corruption: 3 } as const;
+
+/** The exit code for what a command threw or returned. */
+export function exitCodeOf(error: unknown): number {
+  if (isPerdureError(error, "EINVAL")) return exitCode.usage;
+  if (isPerdureError(error, "CORRUPT")) return exitCode.corruption;
+  return exitCode.failure;
+}
+
+/** The framework has negative codes of its own; ours are few and fit a byte. */
+export function mapExitCode(code: number): number {
+  if (code === ExitCode.InvalidArgument || code === ExitCode.UnknownCommand) return exitCode.usage;
+  return code < 0 ? exitCode.failure : code;
+}

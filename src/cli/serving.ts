@@ -1,0 +1,120 @@
+import { formatSize, PerdureError } from "../base/index.ts";
+import type { WantedDisk } from "../disk/index.ts";
+import type { Disk, Region, RegionOptions } from "../index.ts";
+import { type Log, NbdServer, takeActivationFds } from "../nbd/index.ts";
+import type { CliContext } from "./context.ts";
+import { openForWriting, runningOwner } from "./open-region.ts";
+import { jsonLine, print } from "./output.ts";
+import { describeStart } from "./start-text.ts";
+import { stopSignal } from "./stop-signal.ts";
+
+/** What is to be served, and where. */
+export interface ServePlan {
+  readonly source: string;
+  readonly open: RegionOptions;
+  /** Disks that must be there, made where they are not. */
+  readonly wanted: readonly WantedDisk[];
+  /** Serve every other disk of the region, too. */
+  readonly others: boolean;
+  /** Where to listen beside what a service manager handed over; without either, next to the region. */
+  readonly unix?: string;
+  readonly tcp?: { readonly host: string; readonly port: number };
+  /** Print events as JSON. */
+  readonly json: boolean;
+  /** Called when clients can connect. */
+  readonly onReady?: (uris: ReadonlyMap<string, string>) => void;
+}
+
+/** Serves the disks of a region until a signal asks for the end; then the next start is warm. */
+export async function serveDisks({ process: { stdout, stderr } }: CliContext, plan: ServePlan): Promise<void> {
+  const stopped = stopSignal();
+  const region = await openRegion(plan);
+  try {
+    if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));
+    else print(stderr, ...describeStart(stderr, region));
+    const disks = openDisks(region, plan, stderr);
+    await using server = new NbdServer({ log: logTo(stderr) });
+    for (const disk of disks) server.addExport(disk);
+    const hasAddress = await listen(server, plan);
+    const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));
+    // One write: who reads the first line can rely on the others.
+    print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan.json)));
+    plan.onReady?.(uris);
+    const signal = await stopped;
+    if (!plan.json) print(stderr, `${signal}: finishing what clients have asked; once more ends at once`);
+  } finally {
+    await region.close();
+  }
+  if (plan.json) print(stdout, jsonLine({ event: "closed" }));
+  else if (!region.readOnly) print(stderr, "closed: the next start is warm");
+}
+
+async function openRegion({ source, open }: ServePlan): Promise<Region> {
+  const writer = open.readOnly === true ? await runningOwner(source) : undefined;
+  if (writer === undefined) return openForWriting(source, open);
+  // Pages that the writer frees and uses again would change under those who read them here.
+  throw new PerdureError("LOCKED", `${source} is open for writing in process ${writer}`, {
+    remedy: "a region is served read-only when nobody writes to it; stop that process first",
+  });
+}
+
+function openDisks(region: Region, { wanted, others, source }: ServePlan, stderr: NodeJS.WriteStream): Disk[] {
+  const names = new Set(wanted.map(({ name }) => name));
+  for (const { name, sizeBytes } of wanted) {
+    const disk = region.disks.open(name, { create: !region.readOnly, size: sizeBytes });
+    if (disk.sizeBytes === sizeBytes) continue;
+    print(stderr, `the disk "${name}" is there and keeps its size, ${formatSize(disk.sizeBytes)}`);
+  }
+  if (others) for (const { name } of region.disks.list()) names.add(name);
+  const disks = [...names].map((name) => region.disks.open(name));
+  if (disks.length === 0) {
+    throw new PerdureError("ENOENT", `${source} has no disks to serve`, {
+      remedy: "name one with its size and it is made, for example --disk pram0=512M",
+    });
+  }
+  warnOfOvercommitment(region, disks, stderr);
+  return disks;
+}
+
+function warnOfOvercommitment(region: Region, disks: readonly Disk[], stderr: NodeJS.WriteStream): void {
+  const { freePages, reservePages, pageBytes } = region.info();
+  const unwritten = disks.reduce((sum, disk) => sum + disk.sizeBytes - disk.allocatedBytes, 0);
+  const room = Math.max(0, freePages - reservePages) * pageBytes;
+  if (unwritten <= room || region.readOnly) return;
+  const [wanted, left] = [formatSize(unwritten), formatSize(room)];
+  print(stderr, `the disks could take ${wanted} more, the region has ${left}: writes may answer ENOSPC`);
+}
+
+/** @returns whether there is an address of which clients can be told */
+async function listen(server: NbdServer, { source, unix, tcp }: ServePlan): Promise<boolean> {
+  const handedOver = takeActivationFds();
+  for (const fd of handedOver) await server.listenFd(fd);
+  if (unix !== undefined) await server.listenUnix(unix);
+  if (tcp !== undefined) await server.listenTcp(tcp.host, tcp.port);
+  if (unix !== undefined || tcp !== undefined) return true;
+  if (handedOver.length > 0) return false;
+  await server.listenUnix(defaultSocket(source));
+  return true;
+}
+
+/** The socket next to a region. */
+function defaultSocket(source: string): string {
+  if (!source.startsWith("fd:") && !source.startsWith("/dev/dax")) return `${source}.sock`;
+  throw new PerdureError("EINVAL", `${source} has no folder for a socket`, {
+    remedy: "pass --unix PATH or --tcp HOST:PORT",
+  });
+}
+
+function describeReady(disk: Disk, uri: string, json: boolean): string {
+  const { name, sizeBytes, allocatedBytes, readOnly } = disk;
+  return json ? jsonLine({ event: "ready", disk: name, uri, sizeBytes, allocatedBytes, readOnly }) : `ready ${uri}`;
+}
+
+/** Trouble with clients is worth a line; their coming and going is not. */
+function logTo(stderr: NodeJS.WriteStream): Log {
+  const tell = (fields: object, message: string): void => {
+    const { err } = fields as { err?: Error };
+    print(stderr, `perdure: ${message}${err === undefined ? "" : `: ${err.message}`}`);
+  };
+  return { debug() {}, info() {}, warn: tell, error: tell };
+}
