@@ -100,7 +100,8 @@ function oneCheck(entry) {
   const check = sources.flatMap(([, , used]) => used).reduce((sum, column) => sum ^ column, 0);
   const claim = claimOf(entry);
   if (claim !== (claimBits | (check << 19)) >>> 0) throw new Error("the worked example is not what the code computes");
-  const text = `All of them together: check = ${hex(check, 2)}, claim = ${hex(claimBits, 8)} | ${hex(check, 2)} << 19 = ${hex(claim, 8)}.`;
+  const sum = `${hex(claimBits, 8)} | ${hex(check, 2)} << 19 = ${hex(claim, 8)}`;
+  const text = `All of them together: check = ${hex(check, 2)}, claim = ${sum}.`;
   return `${table(["word, check 0", "its set bits", "their columns"], rows)}\n\n${text}`;
 }
 
@@ -158,17 +159,9 @@ function errorTable() {
   const tests = [...read("test/errors.test.ts").matchAll(/^provoke\(\s*"(\w+)",\s*"([^"]+)"/gm)];
   const sections = Object.entries(ERRORS).map(([code, { text, remedy }]) => {
     const names = tests.filter((match) => match[1] === code).map((match) => `* ${match[2]}`);
-    return [
-      `## ${code}`,
-      "",
-      `${sentence(text)}`,
-      "",
-      `**What to do:** ${remedy}.`,
-      "",
-      "Provoked by:",
-      "",
-      ...names,
-    ].join("\n");
+    return [`## ${code}`, "", sentence(text), "", `**What to do:** ${remedy}.`, "", "Provoked by:", "", ...names].join(
+      "\n",
+    );
   });
   return sections.join("\n\n");
 }

@@ -58,7 +58,7 @@ export function describeForeignData(memory: Memory): string | undefined {
 
 function isZero(bytes: Uint8Array): boolean {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-  return words.every((word) => word === 0);
+  return words.every((word) => word === 0) && bytes.subarray(4 * words.length).every((byte) => byte === 0);
 }
 
 function looksLikeText(head: Uint8Array): boolean {

@@ -2,6 +2,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  fchmodSync,
   fdatasyncSync,
   fstatSync,
   openSync,
@@ -92,6 +93,8 @@ export class Backing implements Disposable {
     const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
     return guarded(fd, true, () => {
       const kind = kindOf(fd, path);
+      // The umask may have taken bits away that the owner needs to open it again.
+      fchmodSync(fd, 0o600);
       translated(path, () => reserve(fd, 0, sizeBytes));
       const backing = new Backing(path, fd, kind, false, true);
       backing.#lock();
@@ -132,10 +135,20 @@ export class Backing implements Disposable {
   }
 
   #lock(): void {
-    const granted = this.readOnly
-      ? lockByte(this.fd, READER_BYTE, "shared")
-      : lockByte(this.fd, WRITER_BYTE, "exclusive");
+    const granted = this.readOnly ? lockByte(this.fd, READER_BYTE, "shared") : this.#lockAsWriter();
     if (!granted) throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
+  }
+
+  #lockAsWriter(): boolean {
+    try {
+      return lockByte(this.fd, WRITER_BYTE, "exclusive");
+    } catch (error) {
+      // EBADF: the lock needs write access, which an inherited descriptor may lack.
+      throw new PerdureError("EACCES", `${this.source} was not opened for writing: ${(error as Error).message}`, {
+        remedy: "inherit a descriptor that was opened for reading and writing, or open it read-only",
+        cause: error,
+      });
+    }
   }
 
   #refuseTiny(): void {
@@ -225,7 +238,8 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   ENOENT: ["ENOENT", "there is no such file or folder"],
   ENOTDIR: ["ENOENT", "a part of the path is no folder"],
   EBADF: ["ENOENT", "no such descriptor is open"],
-  ENAMETOOLONG: ["ENAMETOOLONG", "the path is too long"],
+  ENAMETOOLONG: ["EINVAL", "the path is too long"],
+  ERR_INVALID_ARG_VALUE: ["EINVAL", "this is no path"],
   EEXIST: ["EEXIST", "there is a file of that name already"],
   ENOSPC: ["ENOSPC", NO_ROOM],
   EDQUOT: ["ENOSPC", NO_ROOM],
@@ -242,6 +256,7 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
   ENOENT: "check the path, or pass the option that creates it (--create)",
   ENOSPC: "free memory or disk space, or ask for a smaller size",
+  EINVAL: "check the path",
   EEXIST: "choose another path, or open what is there",
 };
 

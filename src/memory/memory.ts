@@ -36,12 +36,14 @@ export interface Memory {
   /** Counts the stores of this handle, so that a failed operation knows whether it had begun. */
   readonly stores: number;
 
-  /** A standing view of words, for loads only. */
-  words(offset: number, lengthBytes: number): Uint32Array;
+  /** One 32-bit load. */
+  load32(offset: number): number;
   /** A view of at most one window (`windowBytes`, which pages never straddle). */
   bytes(offset: number, lengthBytes: number): Uint8Array;
   /** A copy of a range, read without touching the mapping where the backing can (a hole of a full tmpfs is SIGBUS). */
   read(offset: number, lengthBytes: number): Uint8Array;
+  /** As `read`, into a buffer of the caller. */
+  readInto(offset: number, target: Uint8Array): void;
 
   /** One aligned 32-bit store. */
   commit32(offset: number, value: number): void;
@@ -65,8 +67,11 @@ export interface Memory {
   close(): void;
 }
 
-/** Views are made in windows of this many bytes: V8 counts every byte of a view as memory pressure. */
-export const windowBytes: number = 64 * 2 ** 20;
+/**
+ * Views are made in windows of this many bytes, when they are first touched. V8 counts every byte of a view as memory
+ * pressure and collects the whole heap for each 64 MiB of them, so an open must not need many.
+ */
+export const windowBytes: number = 8 * 2 ** 20;
 
 /** Flushes a range and waits for it. */
 export function persist(memory: Memory, offset: number, lengthBytes: number): void {

@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 
-/** What tells one process of one boot from every other; for messages, never for decisions on media. */
+/**
+ * What tells one process of one boot from every other. Rule 6: it stands on media for messages, and nothing of it is ever
+ * needed to open them.
+ */
 export interface OwnerIdentity {
   readonly pid: number;
   /** Start of the process in clock ticks since boot (proc_pid_stat(5), field 22). */

@@ -38,13 +38,16 @@ export interface Recovered {
   unfinished: number;
 }
 
-/** An instance as the media tell it, with its page tables by kind. */
+/** An instance as the media tell it. */
 export interface FoundInstance {
   readonly owner: number;
   readonly record: InstanceRecord;
   /** Ends with this open: pending, half-deleted, or the older of two of one name. */
-  readonly ends: boolean;
-  readonly tables: (PageTable | undefined)[];
+  ends: boolean;
+  /** First index that does not belong to it. */
+  readonly limit: number;
+  /** Its persistent pages by index. */
+  readonly data: PageTable;
   pages: number;
 }
 

@@ -1,14 +1,14 @@
 import { crc32, PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { Analysis, Plan, Recovered } from "./analysis.ts";
-import { kind, kindOf } from "./claim.ts";
 import { readDual } from "./dual-record.ts";
 import { Findings } from "./findings.ts";
+import { type FrameBlock, FrameTable } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
-import { checksumBlockBytes, readGeometry, Shape } from "./geometry.ts";
-import { type RegionStateRecord, regionState, stateLayout, superblockOffsets } from "./layout.ts";
+import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
+import { maxSequence, type RegionStateRecord, regionState, stateLayout, superblockOffsets } from "./layout.ts";
 import { ChunkArena } from "./page-table.ts";
-import { findDirectory, readRecords } from "./read-directory.ts";
+import { DirectoryFinder, readRecords } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
 
 export const stateSlots = { a: superblockOffsets.recordA, b: superblockOffsets.recordB } as const;
@@ -27,17 +27,21 @@ export function analyze(memory: Memory): Analysis {
   const shape = new Shape(geometry);
   if (fromCopy) findings.add({ where: "geometry", expected: "a right CRC", found: "damage; the copy was used" });
   const { state, loser } = readState(memory, shape);
-  const words = readTable(memory, shape);
   const marked = state.marks[0];
+  const table = new FrameTable(memory, shape);
+  const directory = new DirectoryFinder(table, marked, plan, findings);
   // A region that was only formatted was never closed: it has no checksums yet.
-  if (state.state === regionState.closed && state.generation > 0)
-    verifyChecksums(memory, shape, state, words, findings);
-  verifyMetadata(shape, marked, words, findings);
-  const directoryPages = findDirectory(words, marked, plan, findings);
-  const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings);
+  const wasClosed = state.state === regionState.closed && state.generation > 0;
+  const checksums = wasClosed ? readChecksums(memory, shape, state, findings) : undefined;
+  for (const block of table.blocks()) {
+    directory.read(block);
+    if (checksums !== undefined) verifyChecksums(block, checksums, findings);
+  }
+  const directoryPages = directory.pages;
   const freePages = new FreePages(shape.pages);
   const arena = new ChunkArena();
-  const scan = { words, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
+  const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
+  const scan = { table, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
   new FrameReader(scan).read();
   return {
     geometry,
@@ -71,53 +75,40 @@ function readState(memory: Memory, shape: Shape): { state: RegionStateRecord; lo
     state.pages === shape.pages &&
     state.marks[0] <= shape.pages &&
     state.marks[0] >= shape.firstPage &&
-    !Number.isNaN(state.sequence);
+    state.generation < 2 ** 32 - 1 &&
+    state.sequence < maxSequence;
   if (!sound) throw new PerdureError("CORRUPT", `${source}: the state record of the superblock makes no sense`);
   return { state, loser: dual.loser };
 }
 
-function readTable(memory: Memory, shape: Shape): Uint32Array {
-  const table = memory.read(shape.tableOffset, shape.tableBytes);
-  return new Uint32Array(table.buffer, table.byteOffset, shape.tableBytes >>> 2);
-}
-
-/** The checksum of every block of the frame table, in order. */
-export function tableChecksums(table: Uint8Array): Uint32Array {
-  const blocks = Math.ceil(table.length / checksumBlockBytes);
-  return Uint32Array.from({ length: blocks }, (_, k) =>
-    crc32(table.subarray(k * checksumBlockBytes, Math.min((k + 1) * checksumBlockBytes, table.length))),
+/** The checksum of each block of the frame table that lies in `bytes`, in order. */
+export function tableChecksums(bytes: Uint8Array): number[] {
+  const count = Math.ceil(bytes.length / checksumBlockBytes);
+  return Array.from({ length: count }, (_, k) =>
+    crc32(bytes.subarray(k * checksumBlockBytes, (k + 1) * checksumBlockBytes)),
   );
 }
 
-// After a clean close an older self of a block of the table is seen; after a crash nothing can tell it from the truth.
-function verifyChecksums(
+function readChecksums(
   memory: Memory,
   shape: Shape,
   state: RegionStateRecord,
-  words: Uint32Array,
   findings: Findings,
-): void {
+): DataView | undefined {
   const stored = memory.read(shape.checksumsOffset, 4 * shape.checksums);
-  if (crc32(stored) !== state.checksumsCrc) {
-    findings.add({ where: "checksums", expected: `CRC ${state.checksumsCrc}`, found: `CRC ${crc32(stored)}` });
-    return;
-  }
-  const now = tableChecksums(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
-  const then = new DataView(stored.buffer, stored.byteOffset);
-  now.forEach((sum, block) => {
-    const expected = then.getUint32(4 * block, true);
-    const page = (block * checksumBlockBytes) / 8;
-    if (sum !== expected) {
-      findings.add({ where: "checksums", page, expected: `CRC ${expected} of 512 entries`, found: `CRC ${sum}` });
-    }
-  });
+  const sum = crc32(stored);
+  if (sum === state.checksumsCrc) return new DataView(stored.buffer, stored.byteOffset);
+  findings.add({ where: "checksums", expected: `CRC ${state.checksumsCrc}`, found: `CRC ${sum}` });
+  return undefined;
 }
 
-function verifyMetadata(shape: Shape, marked: number, words: Uint32Array, findings: Findings): void {
-  const verify = (page: number): void => {
-    if (page >= marked || kindOf(words[2 * page + 1]) === kind.meta) return;
-    findings.add({ where: "frame", page, expected: "META, since the page is metadata", found: "another claim" });
-  };
-  for (let page = 0; page < shape.firstPage; page++) verify(page);
-  verify(shape.lastPage);
+// After a clean close an older self of a block of the table is seen; after a crash nothing can tell it from the truth.
+function verifyChecksums({ bytes, firstPage }: FrameBlock, checksums: DataView, findings: Findings): void {
+  const entries = checksumBlockBytes / entryBytes;
+  tableChecksums(bytes).forEach((sum, k) => {
+    const page = firstPage + k * entries;
+    const expected = checksums.getUint32((4 * page) / entries, true);
+    if (sum === expected) return;
+    findings.add({ where: "checksums", page, expected: `CRC ${expected} of ${entries} entries`, found: `CRC ${sum}` });
+  });
 }

@@ -24,14 +24,15 @@ export const kind = {
   bad: 9,
 } as const;
 
-const LEGAL_KINDS: number = Object.values(kind).reduce((mask, value) => mask | (1 << value), 0);
+/** One bit for each kind that may stand on media. */
+export const legalKinds: number = Object.values(kind).reduce((mask, value) => mask | (1 << value), 0);
 const CHECK_SHIFT = 19;
 
 export const kindOf = (claim: number): number => claim >>> 28;
 export const revisionOf = (claim: number): number => (claim >>> 26) & 3;
 export const ownerOf = (claim: number): number => claim & 0x7ffff;
 /** Kind 0 is never legal, so a zeroed stretch of table is corruption and not a hole. */
-export const isLegalKind = (claim: number): boolean => (LEGAL_KINDS & (1 << (claim >>> 28))) !== 0;
+export const isLegalKind = (claim: number): boolean => ((legalKinds >>> (claim >>> 28)) & 1) === 1;
 
 /**
  * The check is linear over GF(2): each of the 64 bits has a column, the columns are the 64 vectors of 7 bits with odd

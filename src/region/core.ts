@@ -7,7 +7,6 @@ import { type InstanceRecord, type RegionStateRecord, recordState } from "./layo
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
 import { nameKey } from "./read-directory.ts";
-import { limitOf } from "./read-frames.ts";
 
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
@@ -30,15 +29,15 @@ export class InstanceState {
    * here, so nothing else may change here meanwhile.
    */
   save: InstanceState | undefined;
-  readonly #tables: (PageTable | undefined)[];
+  readonly #tables: (PageTable | undefined)[] = [];
   readonly #arena: ChunkArena;
 
-  constructor(found: FoundInstance, arena: ChunkArena, pageBytes: number) {
+  constructor(found: FoundInstance, arena: ChunkArena) {
     this.owner = found.owner;
     this.record = found.record;
     this.pages = found.pages;
-    this.limit = limitOf(found.record.sizeBytes, pageBytes);
-    this.#tables = found.tables;
+    this.limit = found.limit;
+    this.#tables[kind.data] = found.data;
     this.#arena = arena;
   }
 
@@ -104,7 +103,7 @@ export class RegionCore {
   }
 
   addInstance(found: FoundInstance): InstanceState {
-    const instance = new InstanceState(found, this.arena, this.shape.pageBytes);
+    const instance = new InstanceState(found, this.arena);
     this.instances.set(instance.owner, instance);
     const source = instance.isPending ? this.instances.get(found.record.source) : undefined;
     if (source !== undefined) source.save = instance;

@@ -15,7 +15,8 @@ import {
   regionOwner,
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
-import { nameKey, recordCapacity, recordSlots } from "./read-directory.ts";
+import { PageTable } from "./page-table.ts";
+import { limitOf, nameKey, recordCapacity, recordSlots } from "./read-directory.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -65,7 +66,16 @@ export class Directory {
         attributes: wanted.attributes,
       };
       const written = this.#write(record);
-      return this.#core.addInstance({ owner, record: written, ends: false, tables: [], pages: 0 });
+      const { shape, arena } = this.#core;
+      const limit = limitOf(written.sizeBytes, shape.pageBytes);
+      return this.#core.addInstance({
+        owner,
+        record: written,
+        ends: false,
+        limit,
+        data: new PageTable(arena),
+        pages: 0,
+      });
     });
   }
 

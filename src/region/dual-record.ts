@@ -62,6 +62,8 @@ function isZero(bytes: Uint8Array): boolean {
 }
 
 /**
+ * Rule 3: there are never two live words that must agree; what is more than one word is a dual record.
+ *
  * Rewrites both slots with the same bytes, so that at rest they agree and a flipped bit cannot roll the value back.
  * Rule 2: the first is persisted before the second is touched. `older` must be the one that does not count.
  */

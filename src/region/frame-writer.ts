@@ -19,8 +19,6 @@ const ZEROES = new Uint8Array(2 * 2 ** 20);
 export class FrameWriter {
   readonly memory: Memory;
   readonly core: RegionCore;
-  /** Frame entries, for loads: index at 2p, claim at 2p + 1. */
-  readonly words: Uint32Array;
   readonly thread: number;
   /** Where this thread looks for its next free page. */
   #hint = 0;
@@ -29,7 +27,6 @@ export class FrameWriter {
     this.memory = memory;
     this.core = core;
     this.thread = thread;
-    this.words = memory.words(core.shape.tableOffset, core.shape.tableBytes);
   }
 
   // ---- taking ----------------------------------------------------------------------------------------------
@@ -139,7 +136,7 @@ export class FrameWriter {
   /** Commits FREE over a claim, whatever index stands there. The page may be reused after the next fence only. */
   withdraw(page: number): void {
     const offset = this.core.shape.entryOffset(page);
-    this.memory.commit32(offset + 4, makeClaim(page, this.words[2 * page], kind.free, 0, 0));
+    this.memory.commit32(offset + 4, makeClaim(page, this.indexOf(page), kind.free, 0, 0));
     this.memory.flush(offset, 8);
   }
 
@@ -156,7 +153,7 @@ export class FrameWriter {
   }
 
   revision(page: number): number {
-    return revisionOf(this.words[2 * page + 1]);
+    return revisionOf(this.claimOf(page));
   }
 
   /** True for a tail of an aligned run. */
@@ -171,22 +168,32 @@ export class FrameWriter {
   }
 
   claimOf(page: number): number {
-    return this.words[2 * page + 1];
+    return this.memory.load32(this.core.shape.entryOffset(page) + 4);
   }
 
   indexOf(page: number): number {
-    return this.words[2 * page];
+    return this.memory.load32(this.core.shape.entryOffset(page));
   }
 
   // ---- instances -------------------------------------------------------------------------------------------
 
   /**
+   * A reader's stores would be lost without a word, since its mapping is private; on a device they end the process.
+   *
+   * @throws CLOSED, POISONED, READ_ONLY
+   */
+  refuseUnwritable(): void {
+    this.core.refuseUnusable();
+    if (this.memory.readOnly) throw new PerdureError("READ_ONLY", `${this.core.source} was opened read-only`);
+  }
+
+  /**
    * Runs an operation on a whole instance: those on its pages drain first, and wait until it ends (rule 8).
    *
-   * @throws ENOENT when the instance was deleted, EBUSY while it is the source of a save, CLOSED, POISONED
+   * @throws ENOENT when the instance was deleted, EBUSY while it is the source of a save, CLOSED, POISONED, READ_ONLY
    */
   alone<T>(instance: InstanceState, act: () => T): T {
-    this.core.refuseUnusable();
+    this.refuseUnwritable();
     instance.gate.close(this.thread);
     try {
       if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);

@@ -9,8 +9,9 @@ const ALL_ONES = -1;
  *     summary   1  0  1 ...            bit w: word w has a free page
  *     words     ..1.  0000  1111 ...   bit p: page p is free
  *
- * A page is taken by clearing its bit with Atomics.and, so two threads never get the same one. The summary is a hint:
- * it may say "some" for a word that was just emptied, never "none" for one that has a page.
+ * A page is taken by clearing its bit with Atomics.and, so two threads never get the same one; what is looked at before
+ * may be old and is read plainly (an Atomics call costs 7 ns). The summary is a hint: it may say "some" for a word that
+ * was just emptied, never "none" for one that has a page.
  */
 export class FreePages {
   readonly #words: Int32Array;
@@ -26,11 +27,11 @@ export class FreePages {
 
   /** Free pages now. */
   get count(): number {
-    return Atomics.load(this.#count, 0);
+    return this.#count[0];
   }
 
   has(page: number): boolean {
-    return ((Atomics.load(this.#words, page >>> 5) >>> (page & 31)) & 1) === 1;
+    return ((this.#words[page >>> 5] >>> (page & 31)) & 1) === 1;
   }
 
   /** Gives a page back. It must be persisted as FREE, and no thread may still read it. */
@@ -84,7 +85,7 @@ export class FreePages {
   }
 
   #takeIn(word: number): number {
-    for (let bits = Atomics.load(this.#words, word); bits !== 0; bits = Atomics.load(this.#words, word)) {
+    for (let bits = this.#words[word]; bits !== 0; bits = this.#words[word]) {
       const bit = bits & -bits;
       const before = Atomics.and(this.#words, word, ~bit);
       if ((before & bit) === 0) continue;
@@ -100,7 +101,7 @@ export class FreePages {
     for (let word = this.#nextWord(0); word < this.#words.length; word = this.#nextWord(word + 1)) {
       for (let shift = 0; shift < 32; shift += length) {
         const wanted = mask << shift;
-        const bits = Atomics.load(this.#words, word);
+        const bits = this.#words[word];
         if ((bits & wanted) !== wanted) continue;
         if (Atomics.compareExchange(this.#words, word, bits, bits & ~wanted) !== bits) continue;
         if ((bits & ~wanted) === 0) this.#emptied(word);
@@ -137,11 +138,11 @@ export class FreePages {
 
   #nextWord(from: number): number {
     let group = from >>> 5;
-    let bits = group < this.#summary.length ? Atomics.load(this.#summary, group) & (ALL_ONES << (from & 31)) : 0;
+    let bits = group < this.#summary.length ? this.#summary[group] & (ALL_ONES << (from & 31)) : 0;
     while (bits === 0) {
       group++;
       if (group >= this.#summary.length) return this.#words.length;
-      bits = Atomics.load(this.#summary, group);
+      bits = this.#summary[group];
     }
     return group * 32 + 31 - Math.clz32(bits & -bits);
   }

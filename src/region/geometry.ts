@@ -1,7 +1,7 @@
 import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
 import type { Memory } from "../memory/index.ts";
-import { formatVersion, type Geometry, geometryLayout, knownFeatures } from "./layout.ts";
+import { formatVersion, type Geometry, geometryLayout, knownFeatures, maxTimeMs } from "./layout.ts";
 
 export const entryBytes = 8;
 /** A close checksum covers this many bytes of the frame table. */
@@ -138,7 +138,9 @@ export function readGeometry(memory: Memory): FoundGeometry {
 function isPossible(geometry: Geometry, lengthBytes: number): boolean {
   try {
     validatePageBytes(geometry.pageBytes);
-    return geometry.chunkPages > 0 && geometry.pages <= pagesOf(lengthBytes, geometry.pageBytes, geometry.chunkPages);
+    const { pages, pageBytes, chunkPages, createdMs } = geometry;
+    const fits = pages * pageBytes <= lengthBytes && pagesOf(pages * pageBytes, pageBytes, chunkPages) === pages;
+    return fits && chunkPages > 0 && createdMs <= maxTimeMs;
   } catch (error) {
     // What is a wrong argument when a region is made is damage when it is found.
     if (isPerdureError(error, "EINVAL")) return false;

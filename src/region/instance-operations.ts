@@ -2,9 +2,9 @@ import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import { type InstanceState, tableKinds } from "./core.ts";
 import { Directory } from "./directory.ts";
-import type { FrameWriter } from "./frame-writer.ts";
+import type { Durable, FrameWriter } from "./frame-writer.ts";
 import { type InstanceRecord, recordState } from "./layout.ts";
-import { limitOf } from "./read-frames.ts";
+import { limitOf } from "./read-directory.ts";
 
 /** The operations on whole instances. Those on its pages drain first, and wait until they end. */
 export class InstanceOperations {
@@ -29,6 +29,11 @@ export class InstanceOperations {
     this.#writer.alone(instance, () => {
       const pages = this.#pagesFrom(instance, 0);
       for (const page of pages) this.#writer.core.refusePinned(page);
+      const source = instance.isPending ? this.#writer.core.instances.get(instance.record.source) : undefined;
+      if (source !== undefined) {
+        this.#giveBack(instance, source);
+        return;
+      }
       // First the record says so: a kill from here on ends in the delete being finished by the next open.
       this.directory.update(instance, { state: recordState.deleting });
       instance.deleted = true;
@@ -56,6 +61,27 @@ export class InstanceOperations {
       instance.pages -= pages.length;
       instance.limit = limit;
     });
+  }
+
+  // What a save had taken goes back where it came from, page by page, as the next open would do it.
+  #giveBack(instance: InstanceState, source: InstanceState): void {
+    const writer = this.#writer;
+    const saved = instance.table(kind.data);
+    const own = source.table(kind.data);
+    for (
+      let index = saved.next(0, instance.limit);
+      index < instance.limit;
+      index = saved.next(index + 1, instance.limit)
+    ) {
+      const page = saved.get(index);
+      writer.claim(page as Durable, source.owner, kind.data, index, writer.revision(page));
+      writer.fence();
+      own.set(index, page);
+      source.pages++;
+    }
+    instance.deleted = true;
+    instance.pages = 0;
+    this.directory.end(instance);
   }
 
   #pagesFrom(instance: InstanceState, from: number): number[] {

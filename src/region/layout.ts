@@ -21,6 +21,11 @@ export const maxNameBytes = 255;
 export const maxSubsystemBytes = 31;
 export const attributeBytes = 96;
 
+/** No region lives to see it; a sequence at or above it was forged, and would soon be no whole number any longer. */
+export const maxSequence: number = 2 ** 52;
+/** The last moment that a Date can hold, ms since 1970. */
+export const maxTimeMs = 8.64e15;
+
 /** Where the parts of the superblock stand, in bytes. */
 export const superblockOffsets = { geometry: 0, recordA: 512, recordB: 1024, lives: 2048 } as const;
 

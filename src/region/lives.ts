@@ -1,6 +1,6 @@
 import { isSealed } from "../base/index.ts";
 import { type Memory, ownerIdentity } from "../memory/index.ts";
-import { lifeLayout, maxLives, type RegionStateRecord, regionState, superblockOffsets } from "./layout.ts";
+import { lifeLayout, maxLives, maxTimeMs, type RegionStateRecord, regionState, superblockOffsets } from "./layout.ts";
 
 /** How a start went. */
 export type StartKind = "warm" | "recovered" | "cold";
@@ -60,6 +60,7 @@ export function readLives(memory: Memory, state: RegionStateRecord): Life[] {
     .filter((encoded) => isSealed(encoded, lifeLayout.fields.crc))
     .map((encoded) => lifeLayout.decode(encoded))
     .filter(({ generation }) => generation > 0 && generation <= state.generation)
+    .filter(({ openedMs, closedMs }) => Math.max(openedMs, closedMs) <= maxTimeMs)
     .sort((a, b) => a.generation - b.generation);
   return found.map((life, k) => {
     const next = found[k + 1];

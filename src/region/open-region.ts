@@ -4,6 +4,7 @@ import type { Analysis, Recovered } from "./analysis.ts";
 import { analyze, stateSlots, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
 import { Findings } from "./findings.ts";
+import { FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { InstanceOperations } from "./instance-operations.ts";
 import { type RegionStateRecord, regionState, stateLayout } from "./layout.ts";
@@ -129,8 +130,9 @@ export class OpenRegion {
     acquire(core.stateLock, 0, 1);
     try {
       const { shape } = core;
-      const sums = tableChecksums(memory.read(shape.tableOffset, shape.tableBytes));
-      const encoded = new Uint8Array(sums.buffer);
+      const sums: number[] = [];
+      for (const { bytes } of new FrameTable(memory, shape).blocks()) sums.push(...tableChecksums(bytes));
+      const encoded = new Uint8Array(Uint32Array.from(sums).buffer);
       fillAcrossWindows(memory, shape.checksumsOffset, encoded);
       persist(memory, shape.checksumsOffset, encoded.length);
       writeLife(memory, opening, Date.now());

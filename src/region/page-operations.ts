@@ -100,7 +100,7 @@ export class PageOperations {
    */
   handOver(from: Place, to: Place): void {
     refuseLoss(from, to);
-    this.#core.refuseUnusable();
+    this.writer.refuseUnwritable();
     from.instance.gate.enter();
     try {
       if (to.instance !== from.instance) to.instance.gate.enter();
@@ -120,7 +120,7 @@ export class PageOperations {
 
   /** Enters the instance and locks the name. @returns the stripe that `#end` is to release */
   #begin(instance: InstanceState, index: number): number {
-    this.#core.refuseUnusable();
+    this.writer.refuseUnwritable();
     instance.gate.enter();
     try {
       refuseOutside(instance, index);

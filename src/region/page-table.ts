@@ -1,22 +1,38 @@
 const CHUNK_BITS = 10;
 const CHUNK_ENTRIES = 2 ** CHUNK_BITS;
-const CHUNK_MASK = CHUNK_ENTRIES - 1;
-/** Chunks are cut from slabs of this many, so that a large table costs few buffers. */
-const SLAB_CHUNKS = 64;
+/** A slab is 4 MiB: large enough that few are needed, small enough that one more is no burden. */
+const SLAB_BITS = 20;
+const SLAB_ENTRIES = 2 ** SLAB_BITS;
+/** Chunks up to this number are found through an array, those of huge sparse instances beyond it through a map. */
+const NEAR_CHUNKS = 2 ** 16;
 
-/** Where the chunks of all page tables of a region come from. */
+/** The place of an index in its chunk. */
+export const chunkMask: number = CHUNK_ENTRIES - 1;
+/** The place of a chunk in its slab. */
+export const slabMask: number = SLAB_ENTRIES - 1;
+/** The number of the chunk that holds an index. */
+export const chunkOf = (index: number): number => index >>> CHUNK_BITS;
+/** The number of the slab that holds a chunk which starts at an entry of the arena. */
+export const slabOf = (start: number): number => start >>> SLAB_BITS;
+
+/**
+ * Where the chunks of all page tables of a region come from: one array of entries, cut into slabs. A chunk is named by
+ * its first entry. The chunk at 0 is given to nobody and stays zero: it stands for every chunk that was never made.
+ */
 export class ChunkArena {
-  #slab = new SharedArrayBuffer(0);
-  #used = 0;
+  readonly slabs: Uint32Array[] = [];
+  #end = 0;
 
-  take(): Uint32Array {
-    if (this.#used === this.#slab.byteLength) {
-      this.#slab = new SharedArrayBuffer(SLAB_CHUNKS * CHUNK_ENTRIES * 4);
-      this.#used = 0;
-    }
-    const chunk = new Uint32Array(this.#slab, this.#used, CHUNK_ENTRIES);
-    this.#used += CHUNK_ENTRIES * 4;
-    return chunk;
+  constructor() {
+    this.take();
+  }
+
+  /** @returns the first entry of a fresh chunk of zeroes */
+  take(): number {
+    const start = this.#end;
+    if (slabOf(start) === this.slabs.length) this.slabs.push(new Uint32Array(new SharedArrayBuffer(4 * SLAB_ENTRIES)));
+    this.#end += CHUNK_ENTRIES;
+    return start;
   }
 }
 
@@ -26,7 +42,11 @@ export class ChunkArena {
  */
 export class PageTable {
   readonly #arena: ChunkArena;
-  readonly #chunks: (Uint32Array | undefined)[] = [];
+  /** First entry of each chunk by number, 0 where there is none. */
+  #near = new Uint32Array(0);
+  readonly #far = new Map<number, number>();
+  /** Chunk numbers end here. */
+  #end = 0;
 
   constructor(arena: ChunkArena) {
     this.#arena = arena;
@@ -34,34 +54,43 @@ export class PageTable {
 
   /** @returns the page at the index, or 0 */
   get(index: number): number {
-    const chunk = this.#chunks[index >>> CHUNK_BITS];
-    return chunk === undefined ? 0 : chunk[index & CHUNK_MASK];
+    const start = this.startOf(chunkOf(index));
+    return this.#arena.slabs[slabOf(start)][(start & slabMask) + (index & chunkMask)];
   }
 
   set(index: number, page: number): void {
-    this.chunkAt(index)[index & CHUNK_MASK] = page;
+    const start = this.startOf(chunkOf(index)) || this.makeChunk(chunkOf(index));
+    this.#arena.slabs[slabOf(start)][(start & slabMask) + (index & chunkMask)] = page;
   }
 
-  /** The chunk that holds an index, for loops over many indices of one chunk. */
-  chunkAt(index: number): Uint32Array {
-    const number = index >>> CHUNK_BITS;
-    let chunk = this.#chunks[number];
-    if (chunk === undefined) {
-      chunk = this.#arena.take();
-      this.#chunks[number] = chunk;
+  /** First entry of a chunk in the arena; 0, the chunk of zeroes, when it was never made. */
+  startOf(chunk: number): number {
+    if (chunk < this.#near.length) return this.#near[chunk];
+    return chunk < NEAR_CHUNKS ? 0 : (this.#far.get(chunk) ?? 0);
+  }
+
+  makeChunk(chunk: number): number {
+    const start = this.#arena.take();
+    this.#end = Math.max(this.#end, chunk + 1);
+    if (chunk >= NEAR_CHUNKS) this.#far.set(chunk, start);
+    else {
+      if (chunk >= this.#near.length) this.#growNear(chunk + 1);
+      this.#near[chunk] = start;
     }
-    return chunk;
+    return start;
   }
 
   /** The first index at or after `from` and before `end` that has a page, or `end`. */
   next(from: number, end: number): number {
     for (let index = from; index < end; ) {
-      const number = index >>> CHUNK_BITS;
-      if (number >= this.#chunks.length) return end;
-      const chunk = this.#chunks[number];
-      const chunkEnd = Math.min(end, (number + 1) * CHUNK_ENTRIES);
-      if (chunk !== undefined) {
-        for (; index < chunkEnd; index++) if (chunk[index & CHUNK_MASK] !== 0) return index;
+      const chunk = chunkOf(index);
+      if (chunk >= this.#end) return end;
+      const start = this.startOf(chunk);
+      const chunkEnd = Math.min(end, (chunk + 1) * CHUNK_ENTRIES);
+      if (start !== 0) {
+        const slab = this.#arena.slabs[slabOf(start)];
+        const first = start & slabMask;
+        for (; index < chunkEnd; index++) if (slab[first + (index & chunkMask)] !== 0) return index;
       }
       index = chunkEnd;
     }
@@ -70,9 +99,14 @@ export class PageTable {
 
   /** The first index at or after `from` and before `end` that has no page, or `end`. */
   nextHole(from: number, end: number): number {
-    for (let index = from; index < end; index++) if (this.get(index) === 0) return index;
-    return end;
+    let index = from;
+    while (index < end && this.get(index) !== 0) index++;
+    return index;
+  }
+
+  #growNear(length: number): void {
+    const grown = new Uint32Array(Math.min(NEAR_CHUNKS, Math.max(16, 2 * this.#near.length, length)));
+    grown.set(this.#near);
+    this.#near = grown;
   }
 }
-
-export const chunkMask: number = CHUNK_MASK;

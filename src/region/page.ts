@@ -32,14 +32,27 @@ export class Page implements Disposable {
    * @throws CLOSED when the page was disposed or the region closed
    */
   get bytes(): Uint8Array {
-    if (!this.#held) throw new PerdureError("CLOSED", `the page at index ${this.index} was disposed`);
-    if (this.#core.closed) throw new PerdureError("CLOSED", "the region was closed");
+    this.#refuseGone();
     return this.#memory.bytes(this.#core.shape.pageOffset(this.number), this.#pages * this.#core.shape.pageBytes);
   }
 
-  /** Makes the bytes durable as far as the backing promises. @throws EIO */
+  /** Makes the bytes durable as far as the backing promises. @throws EIO, CLOSED */
   persist(): void {
+    this.#refuseGone();
+    try {
+      this.#persistAll();
+    } catch (error) {
+      throw this.#core.failed(error);
+    }
+  }
+
+  #persistAll(): void {
     persist(this.#memory, this.#core.shape.pageOffset(this.number), this.#pages * this.#core.shape.pageBytes);
+  }
+
+  #refuseGone(): void {
+    if (!this.#held) throw new PerdureError("CLOSED", `the page at index ${this.index} was disposed`);
+    if (this.#core.closed) throw new PerdureError("CLOSED", "the region was closed");
   }
 
   [Symbol.dispose](): void {

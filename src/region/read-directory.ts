@@ -1,18 +1,24 @@
 import type { Memory } from "../memory/index.ts";
 import type { FoundInstance, Plan } from "./analysis.ts";
-import { describeClaim, isLegalKind, kind, kindOf, ownerOf, revisionOf, syndrome } from "./claim.ts";
+import { describeClaim, isLegalKind, kind, ownerOf, revisionOf, syndrome } from "./claim.ts";
 import { readDual, type Slots } from "./dual-record.ts";
 import type { Findings } from "./findings.ts";
+import type { FrameBlock, FrameTable } from "./frame-table.ts";
 import type { Shape } from "./geometry.ts";
 import {
   firstOwner,
   type InstanceRecord,
+  maxNameBytes,
   maxOwner,
+  maxSequence,
+  maxSubsystemBytes,
+  maxTimeMs,
   recordBytes,
   recordLayout,
   recordState,
   regionOwner,
 } from "./layout.ts";
+import { type ChunkArena, PageTable } from "./page-table.ts";
 
 /** Byte offsets of the slots of a record, or undefined when one of its pages is missing. */
 export function recordSlots(shape: Shape, directoryPages: readonly number[], record: number): Slots | undefined {
@@ -36,44 +42,52 @@ export function newerOf(pageA: number, claimA: number, pageB: number, claimB: nu
   return step === 1 ? pageB : step === 3 ? pageA : 0;
 }
 
-/**
- * Finds the pages of the directory in the frame table.
- *
- * @returns page number by directory index; 0 where one is missing
- */
-export function findDirectory(words: Uint32Array, marked: number, plan: Plan, findings: Findings): number[] {
-  const pages: number[] = [];
-  for (let page = 1; page < marked; page++) {
-    const claim = words[2 * page + 1];
-    if (kindOf(claim) !== kind.directory) continue;
-    const index = words[2 * page];
-    // A wrong check is reported once, by the scan of all frames.
-    if (syndrome(page, index, claim) !== 0) continue;
-    if (ownerOf(claim) !== regionOwner || index > (maxOwner * recordBytes) / 512) {
-      findings.add({
-        where: "frame",
-        page,
-        expected: "a directory page of owner 1",
-        found: describeClaim(index, claim),
-      });
-      continue;
-    }
-    const other = pages[index] ?? 0;
-    const winner = other === 0 ? page : newerOf(other, words[2 * other + 1], page, claim);
-    if (winner === 0) {
-      findings.add({
-        where: "frame",
-        page,
-        expected: "one claim of a directory page",
-        found: `another at page ${other}`,
-      });
-      continue;
-    }
-    if (other !== 0) plan.free.push(winner === page ? other : page);
-    while (pages.length < index) pages.push(0);
-    pages[index] = winner;
+/** Finds the pages of the directory in the frame table, block by block. */
+export class DirectoryFinder {
+  /** Page number by directory index; 0 where one is missing. */
+  readonly pages: number[] = [];
+  readonly #table: FrameTable;
+  readonly #marked: number;
+  readonly #plan: Plan;
+  readonly #findings: Findings;
+
+  constructor(table: FrameTable, marked: number, plan: Plan, findings: Findings) {
+    this.#table = table;
+    this.#marked = marked;
+    this.#plan = plan;
+    this.#findings = findings;
   }
-  return pages;
+
+  read({ words, firstPage, pages }: FrameBlock): void {
+    const end = Math.min(pages, this.#marked - firstPage);
+    for (let k = 0; k < end; k++) {
+      const claim = words[2 * k + 1];
+      // A wrong check is reported once, by the scan of all frames.
+      if (claim >>> 28 !== kind.directory || syndrome(firstPage + k, words[2 * k], claim) !== 0) continue;
+      this.#file(firstPage + k, words[2 * k], claim);
+    }
+  }
+
+  #file(page: number, index: number, claim: number): void {
+    // A directory has no gaps but those of a killed growth, so its indices are bounded by the pages there are.
+    if (ownerOf(claim) !== regionOwner || index >= this.#marked) {
+      this.#report(page, "a directory page of owner 1", describeClaim(index, claim));
+      return;
+    }
+    const other = this.pages[index] ?? 0;
+    const winner = other === 0 ? page : newerOf(other, this.#table.entry(other).claim, page, claim);
+    if (winner === 0) {
+      this.#report(page, "one claim of a directory page", `another at page ${other}`);
+      return;
+    }
+    if (other !== 0) this.#plan.free.push(winner === page ? other : page);
+    while (this.pages.length < index) this.pages.push(0);
+    this.pages[index] = winner;
+  }
+
+  #report(page: number, expected: string, found: string): void {
+    this.#findings.add({ where: "frame", page, expected, found });
+  }
 }
 
 /** What the records of the directory say. */
@@ -89,35 +103,38 @@ export function readRecords(
   directoryPages: readonly number[],
   plan: Plan,
   findings: Findings,
+  arena: ChunkArena,
 ): Directory {
   const instances = new Map<number, FoundInstance>();
   const live = new Map<string, FoundInstance>();
   let sequence = 0;
-  const found: FoundInstance[] = [];
   for (let record = 0; record < recordCapacity(shape, directoryPages); record++) {
     const read = readRecord(memory, shape, directoryPages, record, plan, findings);
     if (read === undefined) continue;
     sequence = Math.max(sequence, read.sequence);
     if (read.state === recordState.free) continue;
     const ends = read.state !== recordState.live;
-    found.push({ owner: read.owner, record: read, ends, tables: [], pages: 0 });
-  }
-  for (const instance of found) {
-    let counted = instance;
-    if (!instance.ends) {
-      const key = nameKey(instance.record.subsystem, instance.record.name);
-      const other = live.get(key);
-      if (other !== undefined && other.record.sequence > instance.record.sequence)
-        counted = { ...instance, ends: true };
-      else {
-        if (other !== undefined) instances.set(other.owner, { ...other, ends: true });
-        live.set(key, instance);
-      }
-    }
-    instances.set(counted.owner, counted);
+    const limit = limitOf(read.sizeBytes, shape.pageBytes);
+    const instance = { owner: read.owner, record: read, ends, limit, data: new PageTable(arena), pages: 0 };
+    instances.set(instance.owner, instance);
+    if (!ends) keepNewer(live, instance);
   }
   for (const instance of instances.values()) if (instance.ends) plan.endRecords.push(instance.owner);
   return { instances, sequence };
+}
+
+// Two live records of one name: the newer sequence wins, the other ends.
+function keepNewer(live: Map<string, FoundInstance>, instance: FoundInstance): void {
+  const key = nameKey(instance.record.subsystem, instance.record.name);
+  const other = live.get(key);
+  const loser = other !== undefined && other.record.sequence > instance.record.sequence ? instance : other;
+  if (loser !== instance) live.set(key, instance);
+  if (loser !== undefined) loser.ends = true;
+}
+
+/** The first index that does not belong to an instance of that size. */
+export function limitOf(sizeBytes: number, pageBytes: number): number {
+  return Math.min(Math.ceil(sizeBytes / pageBytes), 2 ** 32);
 }
 
 /** The key of a name in maps: a subsystem never holds a NUL. */
@@ -161,7 +178,12 @@ function problemOf(record: InstanceRecord, owner: number): string | undefined {
   if (record.state > recordState.deleting) return `state ${record.state}`;
   if (record.parent !== 0) return `a parent (${record.parent}), which this format version does not have`;
   if (Number.isNaN(record.sizeBytes)) return "a size above 2^53";
-  if (Number.isNaN(record.sequence)) return "a sequence above 2^53";
+  if (!(record.sequence < maxSequence)) return `a sequence of ${record.sequence}`;
+  if (!(Math.max(record.createdMs, record.changedMs) <= maxTimeMs)) return "a time that no clock shows";
+  if (Number.isNaN(record.quotaMinPages + record.quotaMaxPages)) return "a quota above 2^53";
+  const isText =
+    Buffer.byteLength(record.name) <= maxNameBytes && Buffer.byteLength(record.subsystem) <= maxSubsystemBytes;
+  if (!isText) return "a name that is no UTF-8";
   if (record.state !== recordState.free && (record.name === "" || record.subsystem === "")) return "no name";
   if (record.subsystem.includes("\0")) return "a NUL in the subsystem";
   return undefined;

@@ -160,13 +160,17 @@ export class PageRegion implements Disposable {
     if (attributes.length > attributeBytes) {
       throw new PerdureError("EINVAL", `attributes have at most ${attributeBytes} bytes, not ${attributes.length}`);
     }
+    const schema = options.schema ?? 0;
+    if (!Number.isInteger(schema) || schema < 0 || schema >= 2 ** 32) {
+      throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
+    }
     const unbounded = Math.min(2 ** 32 * core.shape.pageBytes, Number.MAX_SAFE_INTEGER);
     const { source } = options;
     return instances.directory.create({
       subsystem,
       name,
       sizeBytes: parseSize(options.sizeBytes ?? unbounded),
-      schema: options.schema ?? 0,
+      schema,
       attributes,
       pending: options.pending ?? false,
       source: source === undefined ? 0 : this.#ownerOf(source.subsystem, source.name),

@@ -46,8 +46,8 @@ export class FailingMemory implements Memory {
     return this.#memory.stores;
   }
 
-  words(offset: number, lengthBytes: number): Uint32Array {
-    return this.#memory.words(offset, lengthBytes);
+  load32(offset: number): number {
+    return this.#memory.load32(offset);
   }
 
   bytes(offset: number, lengthBytes: number): Uint8Array {
@@ -57,6 +57,11 @@ export class FailingMemory implements Memory {
   read(offset: number, lengthBytes: number): Uint8Array {
     this.#step("read");
     return this.#memory.read(offset, lengthBytes);
+  }
+
+  readInto(offset: number, target: Uint8Array): void {
+    this.#step("read");
+    this.#memory.readInto(offset, target);
   }
 
   commit32(offset: number, value: number): void {

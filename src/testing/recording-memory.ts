@@ -60,8 +60,9 @@ export class RecordingMemory implements Memory {
     return new RecordingMemory(new Recording(new Uint8Array(lengthBytes)));
   }
 
-  words(offset: number, lengthBytes: number): Uint32Array {
-    return new Uint32Array(this.recording.image.buffer, offset, lengthBytes >>> 2);
+  load32(offset: number): number {
+    this.#refuseOutside(offset, 4);
+    return new Uint32Array(this.recording.image.buffer, offset, 1)[0];
   }
 
   bytes(offset: number, lengthBytes: number): Uint8Array {
@@ -71,6 +72,10 @@ export class RecordingMemory implements Memory {
 
   read(offset: number, lengthBytes: number): Uint8Array {
     return this.bytes(offset, lengthBytes).slice();
+  }
+
+  readInto(offset: number, target: Uint8Array): void {
+    target.set(this.bytes(offset, target.length));
   }
 
   commit32(offset: number, value: number): void {
@@ -87,8 +92,7 @@ export class RecordingMemory implements Memory {
   }
 
   or32(offset: number, bits: number): void {
-    const [word] = this.words(offset, 4);
-    this.commit32(offset, word | bits);
+    this.commit32(offset, this.load32(offset) | bits);
   }
 
   fill(offset: number, source: Uint8Array): void {

@@ -82,6 +82,11 @@ export function publish(name: string): Operation {
   });
 }
 
+export function removePending(name: string): Operation {
+  const run = (region: PageRegion): void => pendingOf(region).delete();
+  return one(`delete pending ${name}`, run, (world) => world.dropPending(name));
+}
+
 export function write(name: string, index: number, half: 0 | 1 | "both", value: number): Operation {
   const bytes = filled(value, half === "both" ? pageBytes : HALF);
   const run = (region: PageRegion): void => instanceOf(region, name).write(index, bytes, half === 1 ? HALF : 0);
@@ -236,6 +241,7 @@ export function choose(random: Random, world: World, nextValue: () => number): O
 
 function choosePending(random: Random, world: World, pending: ModelInstance, nextValue: () => number): Operation {
   if (random() < 0.3) return publish(pending.name);
+  if (random() < 0.2) return removePending(pending.name);
   if (pending.source === undefined) return writePending(pending.name, pick(random, INDICES), nextValue());
   const source = world.instances.get(pending.source);
   const own = source === undefined ? [] : singles(source);

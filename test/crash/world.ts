@@ -62,15 +62,17 @@ export class World {
     const next = this.copy();
     for (const [name, one] of next.instances) {
       one.volatile.clear();
-      if (!one.pending) continue;
-      next.instances.delete(name);
-      const source = one.source === undefined ? undefined : next.instances.get(one.source);
-      for (const [index, content] of source === undefined ? [] : one.pages) {
-        const isInside = index * 512 < (source as ModelInstance).sizeBytes;
-        if (isInside && source?.pages.has(index) === false) source.pages.set(index, content);
-      }
+      if (one.pending) next.dropPending(name);
     }
     return next;
+  }
+
+  /** Ends an instance that was never published: what it had taken from its source goes back there. */
+  dropPending(name: string): void {
+    const { pages, source: sourceName } = this.get(name);
+    this.instances.delete(name);
+    const source = sourceName === undefined ? undefined : this.instances.get(sourceName);
+    for (const [index, content] of source === undefined ? [] : pages) source?.pages.set(index, content);
   }
 
   /** The text that the checker gives for the state after the next open. */

@@ -5,10 +5,10 @@ import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { crc32 } from "node:zlib";
-import { formatMemory } from "../../src/format/index.ts";
 import { type ErrorCode, type Instance, isPerdureError, type PerdureError, Region } from "../../src/index.ts";
-import { RecordingMemory } from "../../src/testing/index.ts";
+import { Recording, RecordingMemory } from "../../src/testing/index.ts";
 import { memoryFolder } from "./cli.ts";
+import { formattedImage } from "./region.ts";
 
 export const pageBytes = 512;
 export const sevens: Uint8Array = new Uint8Array(pageBytes).fill(7);
@@ -64,8 +64,7 @@ export async function openRegion(
 
 /** The same region as an image. */
 export function savedImage(): { image: Uint8Array } {
-  const memory = RecordingMemory.blank(2 ** 18);
-  formatMemory(memory, 1);
+  const memory = new RecordingMemory(new Recording(formattedImage(512, { pageBytes })));
   const region = Region.attach(memory);
   keep(region);
   region[Symbol.dispose]();

@@ -1,0 +1,56 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+/** One access pattern. */
+export interface Workload {
+  readonly rw: "randread" | "randwrite" | "read" | "write";
+  readonly blockBytes: number;
+  readonly depth: number;
+}
+
+/** What fio says of one side of a job. */
+interface Side {
+  readonly iops: number;
+}
+
+interface FioOutput {
+  readonly jobs: readonly [{ readonly error: number; readonly read: Side; readonly write: Side }];
+}
+
+/** How long a run takes: a time, or one pass over the disk. */
+export type Duration = { readonly runtimeMs: number } | "one pass";
+
+/** Fio runs this share of the time before it begins to count. */
+const RAMP = 0.2;
+
+/** Runs fio against an NBD server. @returns requests a second */
+export async function runFio(
+  socketPath: string,
+  diskBytes: number,
+  { rw, blockBytes, depth }: Workload,
+  duration: Duration,
+): Promise<number> {
+  const options = {
+    name: rw,
+    ioengine: "nbd",
+    uri: `nbd+unix:///?socket=${socketPath}`,
+    rw,
+    bs: blockBytes,
+    iodepth: depth,
+    size: diskBytes,
+    "output-format": "json",
+  };
+  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+  const { stdout } = await promisify(execFile)("fio", [...args, ...timed(duration)], { maxBuffer: 2 ** 24 });
+  // Notes may stand before the JSON.
+  const { jobs } = JSON.parse(stdout.slice(stdout.indexOf("{"))) as FioOutput;
+  const side = rw.endsWith("read") ? jobs[0].read : jobs[0].write;
+  if (jobs[0].error !== 0 || side.iops === 0) throw new Error(`fio ${rw} on ${socketPath} failed`);
+  return side.iops;
+}
+
+function timed(duration: Duration): string[] {
+  if (duration === "one pass") return [];
+  const { runtimeMs } = duration;
+  return ["--time_based", `--runtime=${runtimeMs}ms`, `--ramp_time=${Math.round(RAMP * runtimeMs)}ms`];
+}

@@ -1,0 +1,48 @@
+import type { Memory } from "../memory/index.ts";
+import { checksumBlockBytes, entryBytes, type Shape } from "./geometry.ts";
+
+/**
+ * So many bytes of the table are read at a time: they stay in the processor's cache while they are looked at, and
+ * opening a large region makes no large buffer, which V8 would answer with a collection of the whole heap.
+ */
+const BLOCK_BYTES: number = 16 * checksumBlockBytes;
+const BLOCK_PAGES: number = BLOCK_BYTES / entryBytes;
+
+/** A part of the frame table; its words are only good until the next one is read. */
+export interface FrameBlock {
+  readonly firstPage: number;
+  readonly pages: number;
+  /** Index of page `firstPage + k` at 2k, its claim at 2k + 1. */
+  readonly words: Uint32Array;
+  readonly bytes: Uint8Array;
+}
+
+/** The frame table of a memory, read in order with pread(2) where the backing has it. */
+export class FrameTable {
+  readonly #memory: Memory;
+  readonly #shape: Shape;
+  readonly #bytes = new Uint8Array(BLOCK_BYTES);
+  readonly #words = new Uint32Array(this.#bytes.buffer);
+
+  constructor(memory: Memory, shape: Shape) {
+    this.#memory = memory;
+    this.#shape = shape;
+  }
+
+  *blocks(): Generator<FrameBlock, void, undefined> {
+    const { pages } = this.#shape;
+    for (let firstPage = 0; firstPage < pages; firstPage += BLOCK_PAGES) {
+      const count = Math.min(BLOCK_PAGES, pages - firstPage);
+      const bytes = this.#bytes.subarray(0, count * entryBytes);
+      this.#memory.readInto(this.#shape.entryOffset(firstPage), bytes);
+      yield { firstPage, pages: count, words: this.#words, bytes };
+    }
+  }
+
+  /** Index and claim of one page, read by themselves. */
+  entry(page: number): { index: number; claim: number } {
+    const words = new Uint32Array(2);
+    this.#memory.readInto(this.#shape.entryOffset(page), new Uint8Array(words.buffer));
+    return { index: words[0], claim: words[1] };
+  }
+}

@@ -1,0 +1,92 @@
+// Images of small regions with something of everything in them, for tests that damage them.
+
+import { analyze } from "../../src/region/index.ts";
+import { type MemoryEvent, Recording, RecordingMemory } from "../../src/testing/index.ts";
+import { filled } from "../crash/operations.ts";
+import { shapeOf } from "./images.ts";
+import { freshRegion, type Trial } from "./region.ts";
+
+/** A reference image, what it was a while before, and where its metadata stand, in page numbers. */
+export interface Reference {
+  readonly image: Uint8Array;
+  readonly older: Uint8Array;
+  readonly pageBytes: number;
+  readonly table: readonly number[];
+  readonly directory: readonly number[];
+  /** All of it: superblock, table, checksums, directory, copy of the geometry. */
+  readonly metadata: readonly number[];
+}
+
+const PAGES = 128;
+const PAGE_BYTES = 512;
+
+/** A few instances with single pages, a run and replaced pages; each has pages, so that none can vanish unseen. */
+function populated(): Trial {
+  const trial = freshRegion(PAGES, { chunkPages: 32 });
+  const { region } = trial;
+  const make = (name: string, pages: number) =>
+    region.instance("crash", name, { create: true, sizeBytes: pages * PAGE_BYTES });
+  const [ann, bob, doomed] = [make("ann", 300), make("bob", 300), make("doomed", 9)];
+  for (const index of [0, 1, 255, 256]) ann.write(index, filled(100 + index));
+  for (const index of [0, 1]) ann.write(index, filled(200 + index));
+  bob.write(0, filled(300));
+  bob.ensureRun(4, 2)[Symbol.dispose]();
+  bob.setAttributes(Uint8Array.of(7));
+  doomed.write(0, filled(400));
+  doomed.delete();
+  return trial;
+}
+
+function change({ region }: Trial): void {
+  const [ann, bob] = ["ann", "bob"].map((name) => region.instance("crash", name));
+  ann.write(255, filled(500));
+  ann.handOver(0, bob, 9);
+  bob.setAttributes(Uint8Array.of(8));
+  for (let index = 20; index < 50; index++) bob.write(index, filled(index));
+}
+
+function referenceOf(image: Uint8Array, older: Uint8Array): Reference {
+  const shape = shapeOf(image);
+  const { directoryPages } = analyze(new RecordingMemory(new Recording(image.slice())));
+  const own = Array.from({ length: shape.firstPage }, (_, page) => page);
+  const isTable = (page: number): boolean => {
+    const offset = page * PAGE_BYTES;
+    return offset >= shape.tableOffset && offset < shape.checksumsOffset;
+  };
+  return {
+    image,
+    older,
+    pageBytes: PAGE_BYTES,
+    table: own.filter(isTable),
+    directory: directoryPages,
+    metadata: [...own, ...directoryPages, shape.lastPage],
+  };
+}
+
+/** A region that was closed. */
+export function closedReference(): Reference {
+  const trial = populated();
+  const older = trial.recording.image.slice();
+  change(trial);
+  trial.region[Symbol.dispose]();
+  return referenceOf(trial.recording.image, older);
+}
+
+/** A region whose owner died with a save under way, volatile pages, and inside of a replace. */
+export function crashedReference(): Reference {
+  const trial = populated();
+  const { region, recording } = trial;
+  const older = recording.image.slice();
+  change(trial);
+  const [ann, bob] = ["ann", "bob"].map((name) => region.instance("crash", name));
+  ann.ensureVolatile(3)[Symbol.dispose]();
+  const save = region.instance("crash", "save", { pending: true, source: { subsystem: "crash", name: "bob" } });
+  bob.handOver(9, save, 9);
+  const image = recording.image.slice();
+  recording.events = [];
+  ann.write(1, filled(600));
+  // All but the last store, which withdraws the old page: both claims are there.
+  const isStore = (event: MemoryEvent) => event.kind === "store";
+  for (const event of recording.events.filter(isStore).slice(0, -1)) image.set(event.bytes, event.offset);
+  return referenceOf(image, older);
+}
