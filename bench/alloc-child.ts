@@ -103,10 +103,10 @@ function touchFreePages(target: Instance): void {
 }
 
 /** Claimed pages from all over the region: of each of as many parts the first. */
-function claimedPages(writer: FrameWriter, parts: number): Uint32Array {
+function claimedPages(frames: FrameWriter, parts: number): Uint32Array {
   const found: number[] = [];
-  const isData = (page: number): boolean => kindOf(writer.claimOf(page)) === kind.data;
-  const { pages } = writer.core.shape;
+  const isData = (page: number): boolean => kindOf(frames.claimOf(page)) === kind.data;
+  const { pages } = frames.core.shape;
   const stride = Math.ceil(pages / parts);
   for (let start = 0; start < pages; start += stride) {
     const end = Math.min(start + stride, pages);

@@ -75,7 +75,7 @@ export function sealed(values: readonly number[]): number[] {
   return [...slot];
 }
 
-const zeroSlot: number[] = new Array(slotWords).fill(0);
+const zeroSlot: number[] = Array.from({ length: slotWords }, () => 0);
 
 function isComplete(words: Uint32Array, at: number, mutants: Mutants): boolean {
   if (words[at] === 0) return false;

@@ -109,7 +109,7 @@ export function assertAtRest(region: Region, context: string): void {
     (left && "something is left to recover") ||
     (tables.size !== region.tables.size && "page tables and media differ in length") ||
     ([...tables].some(([key, page]) => region.tables.get(key) !== page) && "page tables and media differ") ||
-    (sorted.join() !== free.join() && `free list ${sorted} and media ${free} differ`) ||
+    (sorted.join() !== free.join() && `free list ${sorted.join()} and media ${free.join()} differ`) ||
     (directory.some((entry, d) => entry.sequence !== region.directory[d].sequence) && "directory and media differ");
   if (differs !== false) throw new Violation(`${context}, at rest: ${differs}`);
 }

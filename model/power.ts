@@ -93,7 +93,7 @@ export class PowerCut {
     const line = this.#lines.get(number);
     if (line === undefined) return;
     let flushed = this.#flushed.get(thread);
-    if (flushed === undefined) this.#flushed.set(thread, (flushed = new Map()));
+    if (flushed === undefined) this.#flushed.set(thread, (flushed = new Map<number, number>()));
     flushed.set(number, line.retired + line.steps.length);
   }
 

@@ -64,7 +64,7 @@ const weights: Readonly<Record<Topic, number>> = {
   crash: 4,
 };
 const topics: readonly Topic[] = (Object.keys(weights) as Topic[]).flatMap((topic) =>
-  new Array(weights[topic]).fill(topic),
+  Array.from({ length: weights[topic] }, () => topic),
 );
 
 /** Runs seeds from `options.seed` on until enough states were judged or something is wrong. */
@@ -150,8 +150,8 @@ class Sequence {
     const result = run(operation.start(this.#writer));
     // Rule 5: what is refused has not begun.
     const refusedLate = result !== "done" && events.some(({ kind }) => kind === "store");
-    if (refusedLate) throw new Violation(`${title}: ${result} after a store`);
-    if (!operation.apply(this.#expected, result)) throw new Violation(`${title}: ${result} is no answer here`);
+    if (refusedLate) throw new Violation(`${title}: ${String(result)} after a store`);
+    if (!operation.apply(this.#expected, result)) throw new Violation(`${title}: ${String(result)} is no answer here`);
     if (topic === "crash" || this.#random.chance(0.03)) this.#crash(before, start, events, title);
     else this.#judgeAll(start, events, before.text(), this.#expected.text(), title);
     return true;

@@ -88,7 +88,7 @@ class Explorer {
     for (const operation of scenario.setup) {
       const answer = run(operation.start(writer));
       if (answer !== "done" || !operation.apply(this.#expected, answer)) {
-        throw new Error(`${name}: ${operation.title} of the setup: ${answer}`);
+        throw new Error(`${name}: ${operation.title} of the setup: ${String(answer)}`);
       }
     }
   }
@@ -267,6 +267,6 @@ class Explorer {
 }
 
 function statusOf(threads: Thread[]): string {
-  const one = ({ answer, ended, after }: Progress): string => `${ended ? answer : "running"} after ${after}`;
+  const one = ({ answer, ended, after }: Progress): string => `${ended ? String(answer) : "running"} after ${after}`;
   return threads.map(({ progress }) => progress.map(one).join(", ")).join(" beside ");
 }

@@ -18,7 +18,11 @@ export type {
   InstanceOptions,
   Life,
   Page,
+  Recovered,
   RegionInfo,
   RegionOptions,
+  RegionUse,
+  StartKind,
+  StartReason,
   StartReport,
 } from "./region/index.ts";

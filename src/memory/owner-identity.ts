@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 
 /**
- * What tells one process of one boot from every other. Rule 6: it stands on media for messages, and nothing of it is ever
- * needed to open them.
+ * What tells one process of one boot from every other. Rule 6: it stands on media for messages, and nothing of it is
+ * ever needed to open them.
  */
 export interface OwnerIdentity {
   readonly pid: number;

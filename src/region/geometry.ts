@@ -129,7 +129,7 @@ export function readGeometry(memory: Memory): FoundGeometry {
   if (!isPossible(geometry, lengthBytes)) {
     throw new PerdureError(
       "CORRUPT",
-      `${source} says that it has ${geometry.pages} pages of ${geometry.pageBytes} bytes, but it is ${lengthBytes} bytes long`,
+      `${source}: ${geometry.pages} pages of ${geometry.pageBytes} bytes do not fit its ${lengthBytes} bytes`,
     );
   }
   return { geometry, fromCopy: first === undefined };

@@ -4,11 +4,11 @@ import { nativeFormat } from "./native-format.ts";
 
 registerFormat(nativeFormat());
 
-export type { Analysis, Plan, Recovered } from "./analysis.ts";
+export type { Analysis, Recovered } from "./analysis.ts";
 export { analyze } from "./analyze.ts";
 export { describeFinding, type Finding } from "./findings.ts";
 export { Instance } from "./instance.ts";
-export { type Life, type RegionUse, type StartKind, type StartReason, startReasons, useOf } from "./lives.ts";
+export { type Life, type RegionUse, type StartKind, type StartReason, useOf } from "./lives.ts";
 export { type FormatOptions, nativeFormat } from "./native-format.ts";
 export { OpenRegion, type StartReport } from "./open-region.ts";
 export { Page } from "./page.ts";

@@ -100,5 +100,4 @@ export const recordBytes: number = 2 * recordLayout.sizeBytes;
 
 export type Geometry = Decoded<typeof geometryLayout.fields>;
 export type RegionStateRecord = Decoded<typeof stateLayout.fields>;
-export type LifeRecord = Decoded<typeof lifeLayout.fields>;
 export type InstanceRecord = Decoded<typeof recordLayout.fields>;

@@ -45,7 +45,7 @@ export class FrameReader {
   /** Pages that are metadata and say so. */
   #metadata = 0;
   /** The run that the last tail belongs to. */
-  #run = { head: 0, end: 0 };
+  readonly #run = { head: 0, end: 0 };
 
   constructor(scan: FrameScan) {
     this.#scan = scan;
