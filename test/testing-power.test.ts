@@ -63,7 +63,7 @@ test("a fence makes durable only what the same thread had flushed, and only up t
   assert.equal(Array.from(model.images(seeded(1))).length, 3);
   model.add({ kind: "fence", thread: 1 });
   const words = Array.from(model.images(seeded(1)), ({ bytes }) => bytes()[0]);
-  assert.deepEqual(words.sort(), [1, 2]);
+  assert.deepEqual(new Set(words), new Set([1, 2]));
 });
 
 test("with many lines the extremes and single lines are among the samples", () => {

@@ -53,6 +53,6 @@ export class MountedDisk {
 
   /** Takes everything down, whether the server still lives or not. */
   async detach(): Promise<void> {
-    for (const step of this.#undo.splice(0).reverse()) await step();
+    for (const step of this.#undo.splice(0).toReversed()) await step();
   }
 }

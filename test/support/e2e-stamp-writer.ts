@@ -46,7 +46,7 @@ interface Change {
 export interface StampedDisk {
   readonly socket: string;
   readonly name: string;
-  /** It is empty at first, and many times larger than all that can be under way. */
+  /** It is empty at first, and larger than all that can be under way. */
   readonly sizeBytes: number;
   /** What the server changes as a whole: a page of its region. */
   readonly blockBytes: number;

@@ -1,5 +1,5 @@
-// Where an end-to-end test happens: a folder in memory, servers, mounts and loop devices, and the steps that undo all of
-// it, also when the test fails, takes too long or is interrupted.
+// Where an end-to-end test happens: a folder in memory, servers, mounts and loop devices, and the steps that undo all
+// of it, also when the test fails, takes too long or is interrupted.
 
 import { type ChildProcess, type SpawnSyncReturns, spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -48,8 +48,8 @@ export class TestBed {
   }
 
   /** Starts a server and waits for its ready lines. */
-  async serve(...args: readonly string[]): Promise<RunningCli> {
-    return await this.ready(new RunningCli(["serve", ...args]));
+  serve(...args: readonly string[]): Promise<RunningCli> {
+    return this.ready(new RunningCli(["serve", ...args]));
   }
 
   /** Waits for the ready lines of a server, which is killed at the end if it still runs. */
@@ -69,7 +69,7 @@ export class TestBed {
   }
 
   async #tearDown(): Promise<void> {
-    for (const step of this.#undo.splice(0).reverse()) await step();
+    for (const step of this.#undo.splice(0).toReversed()) await step();
     beds.delete(this);
     const left = readFileSync("/proc/mounts", "utf8").includes(this.folder) || existsSync(this.folder);
     if (left) throw new Error(`the test left ${this.folder} behind`);
@@ -77,7 +77,7 @@ export class TestBed {
 
   /** What an interrupted test can still do. */
   tearDownNow(): void {
-    for (const step of this.#undo.splice(0).reverse()) void step();
+    for (const step of this.#undo.splice(0).toReversed()) void step();
   }
 }
 

@@ -24,7 +24,7 @@ function mountFolder(t: TestContext): { point: string; image: string } {
   const point = join(folder, "mounted");
   mkdirSync(point);
   t.after(() => {
-    // Lazy, so that a test which failed with a file open is unmounted, too; and it is no matter when nothing was mounted.
+    // Lazy, so that a test which failed with a file open is unmounted, too. Nothing was mounted when the mount failed.
     spawnSync("umount", ["--lazy", point]);
     rmSync(folder, { recursive: true });
   });

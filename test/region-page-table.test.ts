@@ -1,0 +1,63 @@
+/** Hazard: an index that leads to another page, or a sparse instance that costs as much as its size. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { ChunkArena, PageTable } from "../src/region/page-table.ts";
+
+const indices = fc.oneof(fc.nat(5000), fc.integer({ min: 2 ** 20 - 40, max: 2 ** 20 + 40 }));
+
+test("a table gives what a map gives, in order and with its holes", () => {
+  const property = fc.property(fc.array(fc.tuple(indices, fc.nat(9)), { maxLength: 60 }), (sets) => {
+    const table = new PageTable(new ChunkArena());
+    const map = new Map<number, number>();
+    for (const [index, page] of sets) {
+      table.set(index, page);
+      if (page === 0) map.delete(index);
+      else map.set(index, page);
+    }
+    for (const [index] of sets) assert.equal(table.get(index), map.get(index) ?? 0);
+    const found: number[] = [];
+    const end = 2 ** 20 + 100;
+    for (let index = table.next(0, end); index < end; index = table.next(index + 1, end)) found.push(index);
+    assert.deepEqual(
+      found,
+      Array.from(map.keys()).sort((a, b) => a - b),
+    );
+    for (const index of map.keys()) {
+      let hole = index;
+      while (map.has(hole)) hole++;
+      assert.equal(table.nextHole(index, end), hole);
+    }
+  });
+  fc.assert(property);
+});
+
+test("a search ends at its end, wherever that is", () => {
+  const table = new PageTable(new ChunkArena());
+  table.set(1500, 7);
+  assert.equal(table.next(0, 1500), 1500);
+  assert.equal(table.next(0, 1501), 1500);
+  assert.equal(table.next(1501, 1_000_000), 1_000_000);
+  assert.equal(table.next(9, 9), 9);
+  assert.equal(table.nextHole(1500, 1501), 1501);
+});
+
+test("the last index of all is an index like any other", () => {
+  const table = new PageTable(new ChunkArena());
+  table.set(2 ** 32 - 1, 5);
+  assert.equal(table.get(2 ** 32 - 1), 5);
+  assert.equal(table.get(0), 0);
+  assert.equal(table.next(0, 2 ** 32), 2 ** 32 - 1);
+});
+
+test("chunks of one arena are apart from each other", () => {
+  const arena = new ChunkArena();
+  const tables = Array.from({ length: 200 }, () => new PageTable(arena));
+  tables.forEach((table, k) => {
+    table.set(k, k + 1);
+  });
+  tables.forEach((table, k) => {
+    assert.equal(table.get(k), k + 1);
+    assert.equal(table.next(k + 1, 1024), 1024);
+  });
+});

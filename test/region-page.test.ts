@@ -1,0 +1,87 @@
+/** Hazard: a page that moves, or becomes another's, while a program has its bytes in hand. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Instance } from "../src/region/index.ts";
+import { afterClose, afterDeath, freshRegion, refusal } from "./support/region.ts";
+
+test("what is stored in a page's bytes is there after a death, without any call", () => {
+  const trial = freshRegion();
+  using page = trial.region.instance("test", "a", { create: true }).ensure(42);
+  page.bytes.set(Buffer.from("stored"));
+  assert.equal(page.index, 42);
+  assert.equal(page.bytes.length, 512);
+  const found = afterDeath(trial).region.instance("test", "a").read(42);
+  assert.equal(Buffer.from(found).toString("latin1", 0, 6), "stored");
+});
+
+test("what needs a held page answers EBUSY, and works when it is let go", () => {
+  const { region } = freshRegion();
+  const [a, b] = ["a", "b"].map((name) => region.instance("test", name, { create: true, sizeBytes: 100 * 512 }));
+  const acts: ((instance: Instance) => unknown)[] = [
+    (instance) => instance.write(7, Uint8Array.of(1)),
+    (instance) => instance.free(7),
+    (instance) => instance.resize(7 * 512),
+    (instance) => instance.delete(),
+    (instance) => instance.handOver(7, b, 3),
+    (instance) => instance.handOver(8, instance, 7),
+  ];
+  a.write(8, Uint8Array.of(8));
+  const page = a.ensure(7);
+  page.bytes[0] = 55;
+  for (const act of acts) assert.throws(() => act(a), refusal("EBUSY"), String(act));
+  assert.throws(() => region[Symbol.dispose](), refusal("EBUSY"));
+  assert.equal(page.bytes[0], 55, "the region is still open");
+  page[Symbol.dispose]();
+  a.write(7, Uint8Array.of(2));
+  a.handOver(7, b, 3);
+  b.handOver(3, a, 7);
+  assert.equal(a.free(7), true);
+  a.resize(7 * 512);
+  a.delete();
+  region[Symbol.dispose]();
+});
+
+test("a page held twice is held until both let it go", () => {
+  const { region } = freshRegion();
+  const instance = region.instance("test", "a", { create: true });
+  const [first, second] = [instance.ensure(0), instance.get(0)];
+  assert.equal(first.number, second.number);
+  first[Symbol.dispose]();
+  first[Symbol.dispose]();
+  assert.throws(() => instance.free(0), refusal("EBUSY"));
+  second[Symbol.dispose]();
+  assert.equal(instance.free(0), true);
+});
+
+test("volatile pages are held, too", () => {
+  const { region } = freshRegion();
+  const instance = region.instance("test", "a", { create: true });
+  const page = instance.ensureVolatile(0);
+  assert.throws(() => instance.freeVolatile(0), refusal("EBUSY"));
+  assert.throws(() => instance.keep(0), refusal("EBUSY"));
+  page[Symbol.dispose]();
+  instance.keep(0);
+});
+
+test("every page of a run is held with it", () => {
+  const { region } = freshRegion();
+  const instance = region.instance("test", "a", { create: true });
+  const run = instance.ensureRun(4, 2);
+  assert.equal(run.bytes.length, 4 * 512);
+  const tail = instance.get(6);
+  run[Symbol.dispose]();
+  assert.throws(() => instance.freeRun(4), refusal("EBUSY"));
+  tail[Symbol.dispose]();
+  instance.freeRun(4);
+});
+
+test("a page that was let go, or whose region was closed, has no bytes and persists nothing", () => {
+  const trial = freshRegion();
+  const page = trial.region.instance("test", "a", { create: true }).ensure(0);
+  page.persist();
+  page[Symbol.dispose]();
+  assert.throws(() => page.bytes, refusal("CLOSED"));
+  assert.throws(() => page.persist(), refusal("CLOSED"));
+  afterClose(trial);
+  assert.throws(() => page.bytes, refusal("CLOSED"));
+});
