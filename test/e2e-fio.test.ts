@@ -34,6 +34,7 @@ function fio(uri: string, job: readonly string[], ...phase: string[]): Promise<s
     "--size=32m",
     "--verify=crc32c",
     "--verify_fatal=1",
+    "--verify_state_save=0",
   ];
   return succeed("fio", ...common, ...job, ...phase, "--output-format=terse");
 }

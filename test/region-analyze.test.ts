@@ -199,3 +199,44 @@ test("a hostile table makes a list of findings that ends, and a count that does 
   assert.equal(findingCount, 4000);
   assert.throws(() => openCopy(image), { ...refusal("CORRUPT"), message: /and \d+ more/ });
 });
+
+describe("after a clean close an older directory is told from the true one", () => {
+  const directoryPage = (image: Uint8Array): number => {
+    const { directoryPages } = analyzed(image);
+    return shapeOf(image).pageOffset(directoryPages[0]);
+  };
+
+  /** A closed region with one instance, and the same region before the instance changed. */
+  function closedTwice(): { older: Uint8Array; image: Uint8Array } {
+    const { region, recording } = freshRegion();
+    const instance = region.instance("crash", "a", { create: true, sizeBytes: 512 });
+    const older = recording.image.slice();
+    instance.setAttributes(Uint8Array.of(7));
+    region[Symbol.dispose]();
+    return { older, image: recording.image };
+  }
+
+  test("a page of zeroes", () => {
+    const { image } = closedTwice();
+    const at = directoryPage(image);
+    image.fill(0, at, at + 512);
+    image.fill(0, shapeOf(image).pageOffset(analyzed(image).directoryPages[1]), at + 1024);
+    assert.match(analyzed(image).findings.map(describeFinding).join(), /directory.*CRC \d+ of its records/);
+  });
+
+  test("an older self of its pages", () => {
+    const { older, image } = closedTwice();
+    for (const page of analyzed(image).directoryPages) {
+      const at = shapeOf(image).pageOffset(page);
+      image.set(older.subarray(at, at + 512), at);
+    }
+    assert.match(analyzed(image).findings.map(describeFinding).join(), /directory.*CRC \d+ of its records/);
+  });
+
+  test("a flipped bit in one slot is healed, and no corruption", () => {
+    const { image } = closedTwice();
+    image[directoryPage(image) + 40] ^= 4;
+    const { findings, plan } = analyzed(image);
+    assert.deepEqual([findings.length, plan.heal.length], [0, 1]);
+  });
+});

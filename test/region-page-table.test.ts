@@ -8,7 +8,7 @@ const indices = fc.oneof(fc.nat(5000), fc.integer({ min: 2 ** 20 - 40, max: 2 **
 
 test("a table gives what a map gives, in order and with its holes", () => {
   const property = fc.property(fc.array(fc.tuple(indices, fc.nat(9)), { maxLength: 60 }), (sets) => {
-    const table = new PageTable(new ChunkArena());
+    const table = new PageTable(new ChunkArena(320));
     const map = new Map<number, number>();
     for (const [index, page] of sets) {
       table.set(index, page);
@@ -33,7 +33,7 @@ test("a table gives what a map gives, in order and with its holes", () => {
 });
 
 test("a search ends at its end, wherever that is", () => {
-  const table = new PageTable(new ChunkArena());
+  const table = new PageTable(new ChunkArena(320));
   table.set(1500, 7);
   assert.equal(table.next(0, 1500), 1500);
   assert.equal(table.next(0, 1501), 1500);
@@ -43,7 +43,7 @@ test("a search ends at its end, wherever that is", () => {
 });
 
 test("the last index of all is an index like any other", () => {
-  const table = new PageTable(new ChunkArena());
+  const table = new PageTable(new ChunkArena(320));
   table.set(2 ** 32 - 1, 5);
   assert.equal(table.get(2 ** 32 - 1), 5);
   assert.equal(table.get(0), 0);
@@ -51,7 +51,7 @@ test("the last index of all is an index like any other", () => {
 });
 
 test("chunks of one arena are apart from each other", () => {
-  const arena = new ChunkArena();
+  const arena = new ChunkArena(320);
   const tables = Array.from({ length: 200 }, () => new PageTable(arena));
   tables.forEach((table, k) => {
     table.set(k, k + 1);

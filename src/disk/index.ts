@@ -1,3 +1,3 @@
-/** RAM disks that outlive their server (from prmem): `region.disks`. */
+/** RAM disks that outlive their server, after the proposal prmem. */
 export { Disk } from "./disk.ts";
 export { type DiskInfo, Disks, parseDisk, parseDiskSizes, type WantedDisk } from "./disks.ts";

@@ -8,7 +8,7 @@ import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
 import { maxSequence, type RegionStateRecord, regionState, stateLayout, superblockOffsets } from "./layout.ts";
 import { ChunkArena } from "./page-table.ts";
-import { DirectoryFinder, readRecords } from "./read-directory.ts";
+import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
 
 export const stateSlots = { a: superblockOffsets.recordA, b: superblockOffsets.recordB } as const;
@@ -39,7 +39,8 @@ export function analyze(memory: Memory): Analysis {
   }
   const directoryPages = directory.pages;
   const freePages = new FreePages(shape.pages);
-  const arena = new ChunkArena();
+  const arena = new ChunkArena(shape.pages);
+  if (wasClosed) verifyDirectory(memory, shape, directoryPages, state, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
   const scan = { table, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
   new FrameReader(scan).read();
@@ -87,6 +88,18 @@ export function tableChecksums(bytes: Uint8Array): number[] {
   return Array.from({ length: count }, (_, k) =>
     crc32(bytes.subarray(k * checksumBlockBytes, (k + 1) * checksumBlockBytes)),
   );
+}
+
+function verifyDirectory(
+  memory: Memory,
+  shape: Shape,
+  directoryPages: readonly number[],
+  state: RegionStateRecord,
+  findings: Findings,
+): void {
+  const sum = recordsChecksum(memory, shape, directoryPages);
+  if (sum === state.recordsCrc) return;
+  findings.add({ where: "directory", expected: `CRC ${state.recordsCrc} of its records`, found: `CRC ${sum}` });
 }
 
 function readChecksums(

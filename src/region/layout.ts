@@ -59,6 +59,7 @@ export const stateLayout = new Layout("region state", 512, {
   bootId: bytes(40, 16, "boot of the machine it ran in, for messages only"),
   marks: u32Array(56, maxRanges, "high-water mark of each range: pages below it have frame entries"),
   checksumsCrc: u32(120, "CRC-32 of the close checksums, when closed"),
+  recordsCrc: u32(124, "CRC-32 of every instance record that counts, in order, when closed"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
 export const regionState = { open: 1, closed: 2 } as const;

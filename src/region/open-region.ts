@@ -11,6 +11,7 @@ import { type RegionStateRecord, regionState, stateLayout } from "./layout.ts";
 import { type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
+import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
 import { fillAcrossWindows, writeState } from "./state-record.ts";
@@ -137,7 +138,9 @@ export class OpenRegion {
       persist(memory, shape.checksumsOffset, encoded.length);
       writeLife(memory, opening, Date.now());
       // Everything before is durable when the record says "closed".
-      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc: crc32(encoded) });
+      const checksumsCrc = crc32(encoded);
+      const recordsCrc = recordsChecksum(memory, shape, core.directoryPages);
+      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc });
       memory.sync();
     } finally {
       release(core.stateLock, 0);

@@ -1,8 +1,9 @@
 const CHUNK_BITS = 10;
 const CHUNK_ENTRIES = 2 ** CHUNK_BITS;
-/** A slab is 4 MiB: large enough that few are needed, small enough that one more is no burden. */
+/** A slab is 4 MiB, the first one as small as the region: few are needed, and one more is no burden. */
 const SLAB_BITS = 20;
 const SLAB_ENTRIES = 2 ** SLAB_BITS;
+const MIN_SLAB_ENTRIES = 2 ** 14;
 /** Chunks up to this number are found through an array, those of huge sparse instances beyond it through a map. */
 const NEAR_CHUNKS = 2 ** 16;
 
@@ -23,16 +24,27 @@ export class ChunkArena {
   readonly slabs: Uint32Array[] = [];
   #end = 0;
 
-  constructor() {
+  /** `pages` is how many pages the region has: about so many entries will be used. */
+  constructor(pages: number) {
+    const wanted = 2 ** Math.ceil(Math.log2(2 * pages));
+    this.#addSlab(Math.max(MIN_SLAB_ENTRIES, Math.min(SLAB_ENTRIES, wanted)));
     this.take();
   }
 
   /** @returns the first entry of a fresh chunk of zeroes */
   take(): number {
+    const last = this.slabs.length - 1;
+    if (this.#end === last * SLAB_ENTRIES + this.slabs[last].length) {
+      this.#end = this.slabs.length * SLAB_ENTRIES;
+      this.#addSlab(SLAB_ENTRIES);
+    }
     const start = this.#end;
-    if (slabOf(start) === this.slabs.length) this.slabs.push(new Uint32Array(new SharedArrayBuffer(4 * SLAB_ENTRIES)));
     this.#end += CHUNK_ENTRIES;
     return start;
+  }
+
+  #addSlab(entries: number): void {
+    this.slabs.push(new Uint32Array(new SharedArrayBuffer(4 * entries)));
   }
 }
 

@@ -1,7 +1,8 @@
+import { crc32 } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { FoundInstance, Plan } from "./analysis.ts";
 import { describeClaim, isLegalKind, kind, ownerOf, revisionOf, syndrome } from "./claim.ts";
-import { readDual, type Slots } from "./dual-record.ts";
+import { type DualState, readDual, type Slots } from "./dual-record.ts";
 import type { Findings } from "./findings.ts";
 import type { FrameBlock, FrameTable } from "./frame-table.ts";
 import type { Shape } from "./geometry.ts";
@@ -108,8 +109,8 @@ export function readRecords(
   const instances = new Map<number, FoundInstance>();
   const live = new Map<string, FoundInstance>();
   let sequence = 0;
-  for (let record = 0; record < recordCapacity(shape, directoryPages); record++) {
-    const read = readRecord(memory, shape, directoryPages, record, plan, findings);
+  for (const { owner, dual } of eachRecord(memory, shape, directoryPages)) {
+    const read = readRecord(owner, dual, plan, findings);
     if (read === undefined) continue;
     sequence = Math.max(sequence, read.sequence);
     if (read.state === recordState.free) continue;
@@ -142,20 +143,33 @@ export function nameKey(subsystem: string, name: string): string {
   return `${subsystem}\0${name}`;
 }
 
-function readRecord(
+/**
+ * The CRC-32 of every record that counts, in order. After a clean close it tells an older self of a page of the
+ * directory, or a page of zeroes, from the truth; a flipped bit in one slot, which the other one heals, leaves it as it is.
+ */
+export function recordsChecksum(memory: Memory, shape: Shape, directoryPages: readonly number[]): number {
+  let sum = 0;
+  for (const { dual } of eachRecord(memory, shape, directoryPages)) {
+    if (dual.kind === "valid") sum = crc32(dual.bytes, sum);
+  }
+  return sum;
+}
+
+function* eachRecord(
   memory: Memory,
   shape: Shape,
   directoryPages: readonly number[],
-  record: number,
-  plan: Plan,
-  findings: Findings,
-): InstanceRecord | undefined {
-  const owner = record + firstOwner;
-  const slots = recordSlots(shape, directoryPages, record);
-  if (slots === undefined) return undefined;
-  const a = memory.bytes(slots.a, recordLayout.sizeBytes);
-  const b = memory.bytes(slots.b, recordLayout.sizeBytes);
-  const dual = readDual(recordLayout, slots, a, b);
+): Generator<{ owner: number; dual: DualState }> {
+  for (let record = 0; record < recordCapacity(shape, directoryPages); record++) {
+    const slots = recordSlots(shape, directoryPages, record);
+    if (slots === undefined) continue;
+    const a = memory.bytes(slots.a, recordLayout.sizeBytes);
+    const b = memory.bytes(slots.b, recordLayout.sizeBytes);
+    yield { owner: record + firstOwner, dual: readDual(recordLayout, slots, a, b) };
+  }
+}
+
+function readRecord(owner: number, dual: DualState, plan: Plan, findings: Findings): InstanceRecord | undefined {
   if (dual.kind === "corrupt") {
     findings.add({ where: "directory", owner, expected: "a slot with a right CRC", found: dual.why });
     return undefined;

@@ -9,6 +9,7 @@ const META = 2;
 const DIRECTORY = 3;
 const DATA = 4;
 const RUN = 6;
+const BAD = 9;
 
 /** What the checker found, in one line of text per live instance, and how many pages are free below the mark. */
 export interface Checked {
@@ -94,7 +95,7 @@ export function checkImage(image: Uint8Array): Checked {
     const { index, claim, kind, owner } = entry(page);
     if (page >= mark) {
       const isCopy = kind === META && page === pages - 1;
-      if (isSound(page, index, claim) && kind !== FREE && kind !== 0 && !isCopy)
+      if (isSound(page, index, claim) && kind !== FREE && kind !== 0 && kind <= BAD && !isCopy)
         violate(`claim above the mark at ${page}`);
       continue;
     }
