@@ -41,7 +41,8 @@ async function open(): Promise<Region | undefined> {
 /** Small objects that stay alive, in a heap that was just collected. */
 function fillHeap(bytes: number): object[][] {
   const kept: object[][] = [];
-  while (process.memoryUsage().heapUsed < bytes) {
+  const before = process.memoryUsage().heapUsed;
+  while (process.memoryUsage().heapUsed - before < bytes) {
     kept.push(Array.from({ length: 10_000 }, (_, id) => ({ id, name: `object ${id}`, next: null })));
   }
   if (bytes > 0) globalThis.gc?.();

@@ -68,3 +68,11 @@ test("blank memory is blank, also a short one", () => {
     assert.throws(() => attachMemory(memory), refusal("UNFORMATTED"));
   }
 });
+
+test("a single byte in the middle of a large memory is enough to refuse it", () => {
+  const memory = RecordingMemory.blank(4 * 2 ** 20);
+  memory.recording.image[2 * 2 ** 20 + 5] = 1;
+  assert.equal(isBlank(memory), false);
+  assert.throws(() => formatMemory(memory, nativeFormat()), refusal("FOREIGN_DATA"));
+  formatMemory(memory, nativeFormat(), { force: true });
+});

@@ -301,3 +301,24 @@ test("an instance that is opened again is the same instance", () => {
   assert.equal(at(second, 0), "shared");
   assert.equal(second.pageCount, 1);
 });
+
+test("sizes that no index reaches are refused, and looking around at the end finds nothing", () => {
+  const { region } = freshRegion();
+  const most = 2 ** 32 * 512;
+  for (const sizeBytes of [most + 1, 2 ** 53, -1, 0.5, Number.NaN]) {
+    assert.throws(() => region.instance("test", "a", { create: true, sizeBytes }), refusal("EINVAL"));
+  }
+  const a = region.instance("test", "a", { create: true, sizeBytes: most });
+  a.write(2 ** 32 - 1, Buffer.from("last"));
+  a.write(2000, Buffer.from("text"));
+  assert.deepEqual([...a.indices()], [2000, 2 ** 32 - 1]);
+  assert.equal(a.nextPage(2 ** 32, 2 ** 33), 2 ** 33);
+  assert.equal(a.nextHole(2 ** 32 - 1, 2 ** 33), 2 ** 33);
+  assert.throws(() => a.resize(most + 512), refusal("EINVAL"));
+  assert.throws(() => a.nextPage(0.5, 9), refusal("EINVAL"));
+});
+
+test("a name with U+FFFD is refused: what is no UTF-8 reads as that", () => {
+  const { region } = freshRegion();
+  assert.throws(() => region.instance("test", "a\ufffd", { create: true }), refusal("EINVAL"));
+});

@@ -61,3 +61,20 @@ test("chunks of one arena are apart from each other", () => {
     assert.equal(table.next(k + 1, 1024), 1024);
   });
 });
+
+test("pages far apart cost some hundred bytes each, and are found in order", () => {
+  const arena = new ChunkArena(320);
+  const table = new PageTable(arena);
+  const scattered = Array.from({ length: 3000 }, (_, k) => ((k * 2654435761) % 2 ** 32) >>> 0);
+  scattered.forEach((index, k) => {
+    table.set(index, k + 1);
+  });
+  const bytes = arena.slabs.reduce((sum, slab) => sum + slab.byteLength, 0);
+  assert.ok(bytes < 3000 * 256 + 8 * 2 ** 20, `${bytes} bytes`);
+  const found: number[] = [];
+  for (let at = table.next(0, 2 ** 32); at < 2 ** 32; at = table.next(at + 1, 2 ** 32)) found.push(at);
+  assert.deepEqual(
+    found,
+    [...new Set(scattered)].sort((a, b) => a - b),
+  );
+});

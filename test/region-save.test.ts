@@ -137,3 +137,26 @@ test("a source that does not exist is refused", () => {
   const source = { subsystem: "test", name: "nobody" };
   assert.throws(() => region.instance("test", "save", { pending: true, source }), refusal("ENOENT"));
 });
+
+test("a save that is deleted gives back what it had taken", () => {
+  const trial = saving();
+  trial.live.handOver(1, trial.save, 1);
+  assert.equal(trial.live.has(1), false);
+  trial.save.delete();
+  assert.equal(text(trial.live, 1), "old1");
+  trial.live.write(1, Buffer.from("new1"));
+  for (const next of [afterDeath(trial), afterClose(trial)]) {
+    assert.equal(text(next.region.instance("test", "live"), 1), "new1");
+  }
+});
+
+test("what a save has taken cannot be freed, cut off or handed on: a crash would lose it", () => {
+  const { region, live, save } = saving();
+  const other = region.instance("test", "other", { pending: true });
+  live.handOver(0, save, 0);
+  assert.throws(() => save.free(0), refusal("EINVAL"));
+  assert.throws(() => save.resize(0), refusal("EINVAL"));
+  assert.throws(() => save.handOver(0, other, 0), refusal("EINVAL"));
+  save.delete();
+  assert.equal(text(live, 0), "old0");
+});

@@ -38,8 +38,8 @@ test("what does not fail goes to the memory behind", () => {
   assert.deepEqual([memory.load32(8), memory.load32(12)], [5, 6]);
   assert.deepEqual(Array.from(memory.bytes(8, 4)), [5, 0, 0, 0]);
   assert.deepEqual(
-    [memory.sizeBytes, memory.readOnly, memory.stores, memory.ranges, memory.survival],
-    [backing.sizeBytes, backing.readOnly, backing.stores, backing.ranges, backing.survival],
+    [memory.sizeBytes, memory.readOnly, memory.ranges, memory.survival],
+    [backing.sizeBytes, backing.readOnly, backing.ranges, backing.survival],
   );
   memory.close();
 });

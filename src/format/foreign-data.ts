@@ -56,6 +56,22 @@ export function describeForeignData(memory: Memory): string | undefined {
   return isZero(tail) ? undefined : "data at the end (a backup GPT, perhaps)";
 }
 
+/** What is read at a time while a whole memory is looked through. */
+const STEP_BYTES = 2 ** 20;
+
+/** True when every byte is zero: a memory is formatted over nothing else without force. */
+export function isAllZero(memory: Memory): boolean {
+  const { lengthBytes } = memory.ranges[0];
+  const step = new Uint8Array(STEP_BYTES);
+  const zeroes = new Uint8Array(STEP_BYTES);
+  for (let offset = 0; offset < lengthBytes; offset += STEP_BYTES) {
+    const part = step.subarray(0, Math.min(STEP_BYTES, lengthBytes - offset));
+    memory.readInto(offset, part);
+    if (Buffer.compare(part, zeroes.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
+}
+
 function isZero(bytes: Uint8Array): boolean {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
   return words.every((word) => word === 0) && bytes.subarray(4 * words.length).every((byte) => byte === 0);

@@ -1,6 +1,6 @@
-import { PerdureError } from "../base/index.ts";
+import { isPerdureError, PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
-import { describeForeignData } from "./foreign-data.ts";
+import { describeForeignData, isAllZero } from "./foreign-data.ts";
 import {
   eraseMagic,
   formatTypeOf,
@@ -81,6 +81,8 @@ export function formatMemory(memory: Memory, type: number | Format, options: { f
   if (options.force !== true) refuseData(memory);
   format.validate?.(memory);
   eraseMagic(memory);
+  memory.flush(0, superblockBytes);
+  memory.fence();
   format.format(memory);
   writeType(memory, format.type);
   memory.flush(0, superblockBytes);
@@ -112,17 +114,27 @@ export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
   let attached = true;
   const detach = (): void => {
     if (!attached) return;
-    format.cleanup(handle);
+    try {
+      format.cleanup(handle);
+    } catch (error) {
+      throw stillAttached(error);
+    }
     attached = false;
     known.uses--;
   };
   return { format, handle, detach };
 }
 
+function stillAttached(error: unknown): unknown {
+  if (!isPerdureError(error)) return error;
+  const { code, message, remedy } = error;
+  return new PerdureError(code, `${message}; the memory stays attached`, { remedy, cause: error });
+}
+
 /** True when neither a superblock nor anything else was found: what may be formatted without force. */
 export function isBlank(memory: Memory): boolean {
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
-  return type === undefined && describeForeignData(memory) === undefined;
+  return type === undefined && describeForeignData(memory) === undefined && isAllZero(memory);
 }
 
 function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered {
@@ -139,6 +151,6 @@ function refuseData(memory: Memory): void {
       remedy: "open it, or format again with --force if everything in it may be destroyed",
     });
   }
-  const found = describeForeignData(memory);
+  const found = describeForeignData(memory) ?? (isAllZero(memory) ? undefined : "data somewhere in the middle");
   if (found !== undefined) throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
 }

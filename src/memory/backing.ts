@@ -25,9 +25,10 @@ const FILE_SYSTEMS: Readonly<Record<number, BackingKind>> = { 0x01021994: "tmpfs
 
 /** `<fcntl.h>`: O_TMPFILE with its O_DIRECTORY; Node does not name it. */
 const O_TMPFILE = 0o20200000;
-/** Byte of the backing that the writer locks; readers lock the next one. */
+/** Byte of the backing that the writer locks. */
 const WRITER_BYTE = 0;
-const READER_BYTE = 1;
+/** What tmpfs allocates at a time. */
+const BLOCK_BYTES = 4096;
 /** A memory has room for its superblock at least. */
 const MIN_BYTES = 4096;
 const GROUP_OR_OTHERS_WRITE = 0o022;
@@ -46,16 +47,14 @@ export class Backing implements Disposable {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly fd: number;
-  readonly #ownsFd: boolean;
   #open = true;
 
-  private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean, ownsFd: boolean) {
+  private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean) {
     this.source = source;
     this.fd = fd;
     this.kind = kind;
     this.readOnly = readOnly;
     this.sizeBytes = kind === "dax" ? daxSizeBytes(fd) : fstatSync(fd).size;
-    this.#ownsFd = ownsFd;
   }
 
   /**
@@ -66,13 +65,14 @@ export class Backing implements Disposable {
   static open(source: string, options: BackingOptions = {}): Backing {
     const readOnly = options.readOnly ?? false;
     const inherited = /^fd:(\d+)$/.exec(source);
-    const fd = inherited === null ? openPath(source, readOnly) : Number(inherited[1]);
-    return guarded(fd, inherited === null, () => {
+    const fd = inherited === null ? openPath(source, readOnly) : openInherited(source, inherited[1], readOnly);
+    return guarded(fd, () => {
       const kind = kindOf(fd, source);
+      if (inherited !== null && !readOnly) refuseUnwritable(source, inherited[1]);
       if (inherited === null && kind !== "dax" && options.trustFile !== true) refuseUntrusted(fstatSync(fd), source);
-      const backing = new Backing(source, fd, kind, readOnly, inherited === null);
+      const backing = new Backing(source, fd, kind, readOnly);
       backing.#refuseTiny();
-      backing.#lock();
+      if (!readOnly) backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
       if (!readOnly && kind !== "dax") backing.#fillHoles();
       return backing;
@@ -91,12 +91,12 @@ export class Backing implements Disposable {
     }
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
-    return guarded(fd, true, () => {
+    return guarded(fd, () => {
       const kind = kindOf(fd, path);
       // The umask may have taken bits away that the owner needs to open it again.
       fchmodSync(fd, 0o600);
       translated(path, () => reserve(fd, 0, sizeBytes));
-      const backing = new Backing(path, fd, kind, false, true);
+      const backing = new Backing(path, fd, kind, false);
       backing.#lock();
       return backing;
     });
@@ -130,25 +130,13 @@ export class Backing implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
-    // Closing drops the OFD lock; an inherited descriptor stays open, and with it what a memfd holds.
-    if (this.#ownsFd) closeSync(this.fd);
+    // Closing drops the OFD lock. An inherited descriptor stays open, and with it what a memfd holds.
+    closeSync(this.fd);
   }
 
   #lock(): void {
-    const granted = this.readOnly ? lockByte(this.fd, READER_BYTE, "shared") : this.#lockAsWriter();
-    if (!granted) throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
-  }
-
-  #lockAsWriter(): boolean {
-    try {
-      return lockByte(this.fd, WRITER_BYTE, "exclusive");
-    } catch (error) {
-      // EBADF: the lock needs write access, which an inherited descriptor may lack.
-      throw new PerdureError("EACCES", `${this.source} was not opened for writing: ${(error as Error).message}`, {
-        remedy: "inherit a descriptor that was opened for reading and writing, or open it read-only",
-        cause: error,
-      });
-    }
+    if (lockByte(this.fd, WRITER_BYTE, "exclusive")) return;
+    throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
   }
 
   #refuseTiny(): void {
@@ -158,10 +146,11 @@ export class Backing implements Disposable {
     });
   }
 
+  // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
   #fillHoles(): void {
-    if (fstatSync(this.fd).blocks * 512 < this.sizeBytes) {
-      translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
-    }
+    const wanted = Math.ceil(this.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+    if (fstatSync(this.fd).blocks * 512 === wanted) return;
+    translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
   }
 }
 
@@ -169,6 +158,25 @@ function openPath(path: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   // O_NONBLOCK keeps a FIFO from blocking the open for ever; Node sets O_CLOEXEC by itself.
   return translated(path, () => openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+}
+
+/**
+ * An inherited descriptor is opened anew: what the two share otherwise is one open file description, and an OFD lock
+ * never keeps that from itself.
+ */
+function openInherited(source: string, number: string, readOnly: boolean): number {
+  const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
+  return translated(source, () => openSync(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
+}
+
+// Who was given a descriptor for reading gets no more by it: its mode is in `flags:` of proc_pid_fdinfo(5), in octal.
+function refuseUnwritable(source: string, number: string): void {
+  const info = translated(source, () => readFileSync(`/proc/self/fdinfo/${number}`, "latin1"));
+  const flags = Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? "0", 8);
+  if ((flags & constants.O_RDWR) !== 0) return;
+  throw new PerdureError("EACCES", `${source} was not opened for writing`, {
+    remedy: "inherit a descriptor that was opened for reading and writing, or open it read-only",
+  });
 }
 
 function kindOf(fd: number, source: string): BackingKind {
@@ -217,11 +225,11 @@ function refuseReplaced(fd: number, path: string): void {
   }
 }
 
-function guarded<T>(fd: number, ownsFd: boolean, act: () => T): T {
+function guarded<T>(fd: number, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    if (ownsFd) closeSync(fd);
+    closeSync(fd);
     throw error;
   }
 }
@@ -246,6 +254,8 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EFBIG: ["ENOSPC", NO_ROOM],
   ENOMEM: ["ENOSPC", "there is not enough memory for it"],
   EIO: ["EIO", "the device failed"],
+  EMFILE: ["EBUSY", "this process has too many files open"],
+  ENFILE: ["EBUSY", "the machine has too many files open"],
   EOPNOTSUPP: ["ENODEV", NO_KIND],
   EISDIR: ["ENODEV", "it is a folder"],
   ENXIO: ["ENODEV", NO_KIND],

@@ -26,7 +26,6 @@ export class MappedMemory implements Memory {
   readonly readOnly: boolean;
   /** True when `fence` writes back with msync, so that what it covers outlives a power cut. */
   readonly durable: boolean;
-  stores = 0;
   readonly #windows: Window[] = [];
   readonly #pair = new BigInt64Array(1);
   readonly #pairWords = new Int32Array(this.#pair.buffer);
@@ -100,7 +99,7 @@ export class MappedMemory implements Memory {
   #readFile(range: MappedRange, start: number, target: Uint8Array): void {
     for (let done = 0; done < target.length; ) {
       const step = Math.min(target.length - done, READ_STEP_BYTES);
-      const count = readSync(range.backing.fd, target, done, step, start + done);
+      const count = this.#orEio(range, () => readSync(range.backing.fd, target, done, step, start + done));
       if (count === 0) throw new PerdureError("EIO", `${range.source} ended at byte ${start + done} while it was read`);
       done += count;
     }
@@ -116,12 +115,10 @@ export class MappedMemory implements Memory {
   }
 
   commit32(offset: number, value: number): void {
-    this.stores++;
     Atomics.store(this.#windowAt(offset).words, (offset % windowBytes) >>> 2, value | 0);
   }
 
   commit64(offset: number, low: number, high: number): void {
-    this.stores++;
     // Two word stores into a scratch pair and one BigInt load are three times as fast as composing the BigInt.
     this.#pairWords[0] = low;
     this.#pairWords[1] = high;
@@ -129,19 +126,16 @@ export class MappedMemory implements Memory {
   }
 
   or32(offset: number, bits: number): void {
-    this.stores++;
     Atomics.or(this.#windowAt(offset).words, (offset % windowBytes) >>> 2, bits);
   }
 
   fill(offset: number, source: Uint8Array): void {
-    this.stores++;
     const within = offset % windowBytes;
     assert(within + source.length <= windowBytes, "a fill does not straddle windows");
     this.#windowAt(offset).bytes.set(source, within);
   }
 
   zero(offset: number, lengthBytes: number): void {
-    this.stores++;
     this.bytes(offset, lengthBytes).fill(0);
   }
 
@@ -152,9 +146,10 @@ export class MappedMemory implements Memory {
   fence(): void {
     // Most memories flush nothing, and even emptying an empty array costs 100 ns.
     if (this.#flushed.length === 0) return;
-    for (let k = 0; k < this.#flushed.length; k += 2) {
-      const range = this.#rangeAt(this.#flushed[k]);
-      this.#orEio(range, () => range.mapping.sync(this.#flushed[k] - range.offset, this.#flushed[k + 1]));
+    for (const { start, end } of mergedPages(this.#flushed)) {
+      const range = this.#rangeAt(start);
+      const last = Math.min(end, range.offset + range.lengthBytes);
+      this.#orEio(range, () => range.mapping.sync(start - range.offset, last - start));
     }
     this.#flushed.length = 0;
   }
@@ -177,9 +172,9 @@ export class MappedMemory implements Memory {
     }
   }
 
-  #orEio(range: MappedRange, act: () => void): void {
+  #orEio<T>(range: MappedRange, act: () => T): T {
     try {
-      act();
+      return act();
     } catch (error) {
       throw new PerdureError("EIO", `${range.source}: ${(error as Error).message}`, { cause: error });
     }
@@ -210,6 +205,24 @@ export class MappedMemory implements Memory {
     this.#windows[number] = window;
     return window;
   }
+}
+
+/** msync(2) works on pages of the machine, so many small flushes are few calls. */
+const MACHINE_PAGE_BYTES = 4096;
+
+/** The pages that pairs of offset and length touch, neighbours joined. */
+function mergedPages(flushed: readonly number[]): { start: number; end: number }[] {
+  const pages = Array.from({ length: flushed.length / 2 }, (_, k) => ({
+    start: Math.floor(flushed[2 * k] / MACHINE_PAGE_BYTES) * MACHINE_PAGE_BYTES,
+    end: Math.ceil((flushed[2 * k] + flushed[2 * k + 1]) / MACHINE_PAGE_BYTES) * MACHINE_PAGE_BYTES,
+  })).sort((a, b) => a.start - b.start);
+  const merged: { start: number; end: number }[] = [];
+  for (const { start, end } of pages) {
+    const last = merged[merged.length - 1];
+    if (last !== undefined && start <= last.end) last.end = Math.max(last.end, end);
+    else merged.push({ start, end });
+  }
+  return merged;
 }
 
 function refuseUnsyncable(backings: readonly Backing[]): void {

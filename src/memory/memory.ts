@@ -33,8 +33,6 @@ export interface Memory {
   readonly survival: Survival;
   /** Another process has it open for writing now: what is read may be in the middle of a change. */
   readonly hasWriter: boolean;
-  /** Counts the stores of this handle, so that a failed operation knows whether it had begun. */
-  readonly stores: number;
 
   /** One 32-bit load. */
   load32(offset: number): number;
@@ -77,4 +75,14 @@ export const windowBytes: number = 8 * 2 ** 20;
 export function persist(memory: Memory, offset: number, lengthBytes: number): void {
   memory.flush(offset, lengthBytes);
   memory.fence();
+}
+
+/** A bulk write that may cross a window; what it writes is unreachable, so it need not be one store. */
+export function fillAcrossWindows(memory: Memory, offset: number, source: Uint8Array): void {
+  for (let done = 0; done < source.length; ) {
+    const room = windowBytes - ((offset + done) % windowBytes);
+    const step = Math.min(room, source.length - done);
+    memory.fill(offset + done, source.subarray(done, done + step));
+    done += step;
+  }
 }

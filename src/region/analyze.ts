@@ -6,12 +6,10 @@ import { Findings } from "./findings.ts";
 import { type FrameBlock, FrameTable } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
-import { maxSequence, type RegionStateRecord, regionState, stateLayout, superblockOffsets } from "./layout.ts";
+import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
-
-export const stateSlots = { a: superblockOffsets.recordA, b: superblockOffsets.recordB } as const;
 
 /**
  * Reads superblock, directory and frame table once and derives everything else. Stores nothing, is bounded by the
@@ -29,7 +27,7 @@ export function analyze(memory: Memory): Analysis {
   const { state, loser } = readState(memory, shape);
   const marked = state.marks[0];
   const table = new FrameTable(memory, shape);
-  const directory = new DirectoryFinder(table, marked, plan, findings);
+  const directory = new DirectoryFinder(shape, marked, findings);
   // A region that was only formatted was never closed: it has no checksums yet.
   const wasClosed = state.state === regionState.closed && state.generation > 0;
   const checksums = wasClosed ? readChecksums(memory, shape, state, findings) : undefined;

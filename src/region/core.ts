@@ -6,7 +6,7 @@ import { Shape } from "./geometry.ts";
 import { type InstanceRecord, type RegionStateRecord, recordState } from "./layout.ts";
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
-import { nameKey } from "./read-directory.ts";
+import { nameKey } from "./records.ts";
 
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
@@ -61,8 +61,8 @@ export class InstanceState {
 }
 
 /**
- * What is derived from the media and shared by all threads that write a region: nothing in here is ever stored, and
- * opening makes it anew.
+ * What is derived from the media and shared by all that write a region, in one isolate so far: nothing in here is ever
+ * stored, and opening makes it anew.
  */
 export class RegionCore {
   readonly source: string;

@@ -16,7 +16,7 @@ import {
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 import { PageTable } from "./page-table.ts";
-import { limitOf, nameKey, recordCapacity, recordSlots } from "./read-directory.ts";
+import { limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots } from "./records.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -46,6 +46,7 @@ export class Directory {
   create(wanted: NewInstance): InstanceState {
     validateName("subsystem", wanted.subsystem, maxSubsystemBytes);
     validateName("name", wanted.name, maxNameBytes);
+    validateSize(wanted.sizeBytes, this.#core.shape.pageBytes);
     return this.#locked(() => {
       this.#refuseTaken(wanted);
       // A name has at most one pending save, and a source is in at most one.
@@ -132,10 +133,7 @@ export class Directory {
 
   #takeRecord(): number {
     const { usedRecords, instances, shape, directoryPages } = this.#core;
-    const isFree = (record: number): boolean =>
-      !usedRecords.has(record) &&
-      !instances.has(record + firstOwner) &&
-      recordSlots(shape, directoryPages, record) !== undefined;
+    const isFree = (record: number): boolean => !usedRecords.has(record) && !instances.has(record + firstOwner);
     let record = 0;
     while (record < recordCapacity(shape, directoryPages) && !isFree(record)) record++;
     if (record + firstOwner > maxOwner) {
@@ -169,10 +167,21 @@ export class Directory {
   }
 }
 
+/** @throws EINVAL for a size that is none, or of which not every page has an index */
+export function validateSize(sizeBytes: number, pageBytes: number): void {
+  if (Number.isSafeInteger(sizeBytes) && sizeBytes >= 0 && sizeBytes <= maxSizeOf(pageBytes)) return;
+  throw new PerdureError(
+    "EINVAL",
+    `a size of ${sizeBytes} bytes: with pages of ${pageBytes} it is ${maxSizeOf(pageBytes)} at most`,
+  );
+}
+
 function validateName(what: string, text: string, maxBytes: number): void {
   if (text === "" || text.includes("\0")) throw new PerdureError("EINVAL", `a ${what} is not empty and has no NUL`);
-  // A lone surrogate has no UTF-8: it would come back as another letter, and two names could become one.
-  if (Buffer.from(text).toString() !== text) throw new PerdureError("EINVAL", `a ${what} is well-formed Unicode`);
+  // A lone surrogate has no UTF-8: it would come back as U+FFFD, and two names could become one. So that none does,
+  // U+FFFD itself stands in no name.
+  if (Buffer.from(text).toString() !== text || text.includes("\ufffd"))
+    throw new PerdureError("EINVAL", `a ${what} is well-formed Unicode`);
   if (Buffer.byteLength(text) > maxBytes) {
     throw new PerdureError("ENAMETOOLONG", `the ${what} "${text.slice(0, 40)}..." is longer than ${maxBytes} bytes`);
   }

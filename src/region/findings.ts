@@ -1,9 +1,7 @@
-import { PerdureError } from "../base/index.ts";
-
 /** One thing on media that no crash leaves behind. */
 export interface Finding {
-  /** Where it is: superblock, geometry, checksums, directory, frame. */
-  readonly where: "geometry" | "state" | "checksums" | "directory" | "frame";
+  /** Which part of the layout. */
+  readonly where: "geometry" | "checksums" | "directory" | "frame";
   readonly page?: number;
   readonly owner?: number;
   readonly expected: string;
@@ -25,13 +23,6 @@ export class Findings {
   add(finding: Finding): void {
     this.#count++;
     if (this.list.length < MAX_FINDINGS) this.list.push(finding);
-  }
-
-  /** The error for an open that must not go on. */
-  toError(source: string): PerdureError {
-    const first = this.list[0];
-    const more = this.#count > 1 ? `, and ${this.#count - 1} more` : "";
-    return new PerdureError("CORRUPT", `${source} is corrupt: ${describeFinding(first)}${more}`);
   }
 }
 

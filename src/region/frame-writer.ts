@@ -118,6 +118,28 @@ export class FrameWriter {
     return this.memory.bytes(this.core.shape.pageOffset(page), this.core.shape.pageBytes);
   }
 
+  /**
+   * Copies a part of a page to `target`. A reader reads with pread(2), since a hole of a full tmpfs is SIGBUS, and
+   * looks at the claim after it has copied: a writer may have given the page to somebody else.
+   *
+   * @throws EBUSY when it has
+   */
+  copyPage(owner: number, index: number, page: number, within: number, target: Uint8Array): void {
+    const offset = this.core.shape.pageOffset(page) + within;
+    if (!this.memory.readOnly) {
+      target.set(this.memory.bytes(offset, target.length));
+      return;
+    }
+    this.memory.readInto(offset, target);
+    const words = new Uint32Array(2);
+    this.memory.readInto(this.core.shape.entryOffset(page), new Uint8Array(words.buffer));
+    const isSame = words[0] === index && ownerOf(words[1]) === owner;
+    if (isSame && (kindOf(words[1]) === kind.data || kindOf(words[1]) === kind.run)) return;
+    throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
+      remedy: "open the region again to see it as it is now",
+    });
+  }
+
   /** Rule 1: the content is persisted before any claim makes it reachable. */
   persist(page: Draft, pages = 1): Durable {
     persist(this.memory, this.core.shape.pageOffset(page), pages * this.core.shape.pageBytes);

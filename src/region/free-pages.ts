@@ -16,13 +16,13 @@ const ALL_ONES = -1;
 export class FreePages {
   readonly #words: Int32Array;
   readonly #summary: Int32Array;
-  readonly #count: Int32Array;
+  readonly #count: Uint32Array;
 
   constructor(pages: number) {
     const words = Math.ceil(pages / 32);
     this.#words = new Int32Array(new SharedArrayBuffer(4 * words));
     this.#summary = new Int32Array(new SharedArrayBuffer(4 * Math.ceil(words / 32)));
-    this.#count = new Int32Array(new SharedArrayBuffer(4));
+    this.#count = new Uint32Array(new SharedArrayBuffer(4));
   }
 
   /** Free pages now. */

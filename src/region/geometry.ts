@@ -69,6 +69,9 @@ export function validatePageBytes(pageBytes: number): void {
 
 /** How many pages a range of `lengthBytes` has. @throws EINVAL when that is too few or too many */
 export function pagesOf(lengthBytes: number, pageBytes: number, chunkPages: number): number {
+  if (!Number.isInteger(chunkPages) || chunkPages < 1 || chunkPages >= 2 ** 32) {
+    throw new PerdureError("EINVAL", `the mark is raised by a whole number of pages, not by ${chunkPages}`);
+  }
   const pages = Math.floor(lengthBytes / pageBytes);
   if (pages >= 2 ** 32) throw new PerdureError("EINVAL", "a region has fewer than 2^32 pages: use larger pages");
   const shape = new Shape({ pageBytes, pages, chunkPages });
@@ -110,6 +113,7 @@ export interface FoundGeometry {
  */
 export function readGeometry(memory: Memory): FoundGeometry {
   const { lengthBytes, source } = memory.ranges[0];
+  if (memory.ranges.length > 1) throw new PerdureError("EINVAL", `${source}: a region has one range so far`);
   const first = decodeGeometry(memory.read(0, geometryLayout.sizeBytes));
   const geometry = first ?? findCopy(memory);
   if (geometry === undefined) throw new PerdureError("CORRUPT", `${source}: the geometry and its copy are damaged`);

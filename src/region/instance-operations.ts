@@ -3,8 +3,9 @@ import { kind } from "./claim.ts";
 import { type InstanceState, tableKinds } from "./core.ts";
 import { Directory } from "./directory.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
-import { type InstanceRecord, recordState } from "./layout.ts";
-import { limitOf } from "./read-directory.ts";
+import { recordState } from "./layout.ts";
+import { refuseFresh } from "./page-operations.ts";
+import { limitOf } from "./records.ts";
 
 /** The operations on whole instances. Those on its pages drain first, and wait until they end. */
 export class InstanceOperations {
@@ -48,14 +49,15 @@ export class InstanceOperations {
    *
    * @throws EBUSY (pinned), EINVAL (the new size cuts an aligned run)
    */
-  resize(instance: InstanceState, sizeBytes: number, change: Partial<InstanceRecord> = {}): void {
+  resize(instance: InstanceState, sizeBytes: number): void {
     this.#writer.alone(instance, () => {
+      refuseFresh(instance);
       const limit = limitOf(sizeBytes, this.#writer.core.shape.pageBytes);
       const pages = limit < instance.limit ? this.#pagesFrom(instance, limit) : [];
       for (const page of pages) this.#writer.core.refusePinned(page);
       this.#refuseCut(instance, limit);
       // The size first: pages beyond it belong to nobody. They are gone before a later growth could bring them back.
-      this.directory.update(instance, { ...change, sizeBytes });
+      this.directory.update(instance, { sizeBytes });
       this.#forgetFrom(instance, limit);
       this.#withdrawAll(pages);
       instance.pages -= pages.length;

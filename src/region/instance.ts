@@ -1,6 +1,7 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import type { InstanceState } from "./core.ts";
+import { validateSize } from "./directory.ts";
 import { attributeBytes } from "./layout.ts";
 import type { OpenRegion } from "./open-region.ts";
 import { Page } from "./page.ts";
@@ -76,23 +77,24 @@ export class Instance {
     return this.#pageAt(index) !== 0;
   }
 
-  /** A copy of the page at an index; zeroes when there is none. */
+  /** A copy of the page at an index; zeroes when there is none. @throws as readInto */
   read(index: number): Uint8Array {
-    const page = this.#pageAt(index);
-    const { shape } = this.#region.core;
-    return page === 0 ? new Uint8Array(shape.pageBytes) : this.#region.pages.writer.content(page).slice();
+    const target = new Uint8Array(this.#region.core.shape.pageBytes);
+    this.readInto(index, 0, target);
+    return target;
   }
 
   /**
-   * Copies `target.length` bytes of the page at an index, from byte `within` on; zeroes when there is no page.
+   * Copies `target.length` bytes of the page at an index, from byte `within` on; zeroes when there is no page. A reader
+   * beside a writer sees the pages of the moment at which it opened.
    *
-   * @throws EINVAL when they are not all of one page
+   * @throws EINVAL when they are not all of one page; EBUSY when the writer has replaced the page since
    */
   readInto(index: number, within: number, target: Uint8Array): void {
     this.#refuseOutside(within, target.length);
     const page = this.#pageAt(index);
     if (page === 0) target.fill(0);
-    else target.set(this.#region.pages.writer.content(page).subarray(within, within + target.length));
+    else this.#region.pages.writer.copyPage(this.#state.owner, index, page, within, target);
   }
 
   /**
@@ -113,21 +115,20 @@ export class Instance {
   /** The indices from `from` to below `end` that have a page, in order. */
   *indices(from = 0, end: number = this.#state.limit): Generator<number, void, undefined> {
     this.#refuseGone();
-    const table = this.#state.table(kind.data);
     const stop = Math.min(end, this.#state.limit);
-    for (let index = table.next(from, stop); index < stop; index = table.next(index + 1, stop)) yield index;
+    for (let index = this.nextPage(from, stop); index < stop; index = this.nextPage(index + 1, stop)) yield index;
   }
 
   /** The first index from `from` on that has a page, or `end`. */
   nextPage(from: number, end: number): number {
     this.#refuseGone();
-    return this.#state.table(kind.data).next(from, end);
+    return this.#next(from, end, (first, last) => this.#state.table(kind.data).next(first, last));
   }
 
   /** The first index from `from` on that has no page, or `end`. */
   nextHole(from: number, end: number): number {
     this.#refuseGone();
-    return this.#state.table(kind.data).nextHole(from, end);
+    return this.#next(from, end, (first, last) => this.#state.table(kind.data).nextHole(first, last));
   }
 
   /**
@@ -177,9 +178,7 @@ export class Instance {
 
   /** Changes the size in bytes; pages beyond it are freed. @throws EBUSY (held), EINVAL (it cuts a run) */
   resize(sizeBytes: number): void {
-    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
-      throw new PerdureError("EINVAL", `${sizeBytes} is no size in bytes`);
-    }
+    validateSize(sizeBytes, this.#region.core.shape.pageBytes);
     this.#region.instances.resize(this.#state, sizeBytes);
   }
 
@@ -191,6 +190,15 @@ export class Instance {
   /** Deletes the instance and frees all its pages. @throws EBUSY (held) */
   delete(): void {
     this.#region.instances.delete(this.#state);
+  }
+
+  /** Looks for an index inside of the instance; beyond it there are neither pages nor holes. */
+  #next(from: number, end: number, look: (first: number, last: number) => number): number {
+    if (!Number.isInteger(from) || from < 0) throw new PerdureError("EINVAL", `${from} is no index`);
+    const last = Math.min(end, this.#state.limit);
+    if (from >= last) return end;
+    const found = look(from, last);
+    return found === last ? end : found;
   }
 
   #refuseGone(): void {

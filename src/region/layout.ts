@@ -29,6 +29,9 @@ export const maxTimeMs = 8.64e15;
 /** Where the parts of the superblock stand, in bytes. */
 export const superblockOffsets = { geometry: 0, recordA: 512, recordB: 1024, lives: 2048 } as const;
 
+/** The two slots of the record of the region's state. */
+export const stateSlots = { a: superblockOffsets.recordA, b: superblockOffsets.recordB } as const;
+
 /** Never changes after format. A second copy stands in the last 512 bytes of the region. */
 export const geometryLayout = new Layout("geometry", 128, {
   magicLow: u32(0, "low half of the magic, the superblock's own commit"),
@@ -59,7 +62,7 @@ export const stateLayout = new Layout("region state", 512, {
   bootId: bytes(40, 16, "boot of the machine it ran in, for messages only"),
   marks: u32Array(56, maxRanges, "high-water mark of each range: pages below it have frame entries"),
   checksumsCrc: u32(120, "CRC-32 of the close checksums, when closed"),
-  recordsCrc: u32(124, "CRC-32 of every instance record that counts, in order, when closed"),
+  recordsCrc: u32(124, "CRC-32 of bytes 0 to 507 of every instance record that counts, in order, when closed"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
 export const regionState = { open: 1, closed: 2 } as const;

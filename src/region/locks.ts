@@ -1,7 +1,7 @@
 import { assert } from "../base/index.ts";
 
 const STRIPES = 4096;
-/** A waiting thread looks again at least this often, so that nothing waits for ever on a thread that died. */
+/** A waiting thread looks again at least this often: a worker that sleeps longer would keep its process from ending. */
 const LOOK_AGAIN_MS = 1000;
 
 /**

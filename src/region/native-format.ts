@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
-import { stateSlots } from "./analyze.ts";
 import { writeDual } from "./dual-record.ts";
 import { defaultChunkPages, defaultPageBytes, encodeGeometry, pagesOf, Shape, validatePageBytes } from "./geometry.ts";
 import {
@@ -13,6 +12,7 @@ import {
   maxLives,
   regionState,
   stateLayout,
+  stateSlots,
   superblockOffsets,
 } from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";

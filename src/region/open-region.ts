@@ -1,20 +1,20 @@
 import { crc32, isSealed, PerdureError } from "../base/index.ts";
-import { type Memory, ownerIdentity, persist } from "../memory/index.ts";
+import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import type { Analysis, Recovered } from "./analysis.ts";
-import { analyze, stateSlots, tableChecksums } from "./analyze.ts";
+import { analyze, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
-import { Findings } from "./findings.ts";
+import { describeFinding } from "./findings.ts";
 import { FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { InstanceOperations } from "./instance-operations.ts";
-import { type RegionStateRecord, regionState, stateLayout } from "./layout.ts";
+import { type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
 import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
-import { fillAcrossWindows, writeState } from "./state-record.ts";
+import { writeState } from "./state-record.ts";
 
 /** How an open went; in every language of this project the same three words with a reason code. */
 export interface StartReport {
@@ -44,6 +44,7 @@ export class OpenRegion {
   readonly runs: RunOperations;
   readonly instances: InstanceOperations;
   readonly #opening: Opening | undefined;
+  readonly #thread: number;
 
   private constructor(
     memory: Memory,
@@ -56,6 +57,7 @@ export class OpenRegion {
     this.core = core;
     this.start = start;
     this.#opening = opening;
+    this.#thread = thread;
     const writer = new FrameWriter(memory, core, thread);
     this.pages = new PageOperations(writer);
     this.runs = new RunOperations(writer);
@@ -99,11 +101,21 @@ export class OpenRegion {
    */
   refuseForeign(): void {
     this.core.refuseUnusable();
-    const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
-    const generation = isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+    const generation = this.#generationOnMedia();
     if (generation === this.core.state.generation) return;
     this.core.poison(new Error(`generation ${generation} is not ours (${this.core.state.generation})`));
     this.core.refuseUnusable();
+  }
+
+  // Behind the lock of the record: another thread may be raising the mark.
+  #generationOnMedia(): number {
+    acquire(this.core.stateLock, 0, this.#thread);
+    try {
+      const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
+      return isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+    } finally {
+      release(this.core.stateLock, 0);
+    }
   }
 
   /**
@@ -128,7 +140,7 @@ export class OpenRegion {
   #writeEnd(opening: Opening): void {
     const { core, memory } = this;
     this.refuseForeign();
-    acquire(core.stateLock, 0, 1);
+    acquire(core.stateLock, 0, this.#thread);
     try {
       const { shape } = core;
       const sums: number[] = [];
@@ -172,8 +184,7 @@ function openingOf(state: RegionStateRecord, reason: StartReason): Opening {
   };
 }
 
-function corruption(analysis: Analysis, memory: Memory): PerdureError {
-  const findings = new Findings();
-  for (const finding of analysis.findings) findings.add(finding);
-  return findings.toError(memory.ranges[0].source);
+function corruption({ findings, findingCount }: Analysis, memory: Memory): PerdureError {
+  const more = findingCount > 1 ? `, and ${findingCount - 1} more findings` : "";
+  return new PerdureError("CORRUPT", `${memory.ranges[0].source} is corrupt: ${describeFinding(findings[0])}${more}`);
 }

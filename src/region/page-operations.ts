@@ -35,7 +35,6 @@ export class PageOperations {
       const table = instance.table(kindNumber);
       const present = table.get(index);
       if (present !== 0) return present;
-      refuseFresh(instance);
       const draft = this.writer.take(false);
       this.writer.zero(draft);
       return this.#publish(instance, table, kindNumber, index, draft);
@@ -55,7 +54,6 @@ export class PageOperations {
   write(instance: InstanceState, index: number, within: number, source: Uint8Array): void {
     const stripe = this.#begin(instance, index);
     try {
-      refuseFresh(instance);
       const table = instance.table(kind.data);
       const old = table.get(index);
       if (old === 0) {
@@ -124,12 +122,23 @@ export class PageOperations {
     instance.gate.enter();
     try {
       refuseOutside(instance, index);
-      instance.refuseSaved();
+      refuseFresh(instance);
       const stripe = this.#core.names.stripeOf(instance.owner, index);
       acquire(this.#locks, stripe, this.writer.thread);
+      this.#refuseSavedLocked(instance, stripe);
       return stripe;
     } catch (error) {
       instance.gate.leave();
+      throw error;
+    }
+  }
+
+  // Asked behind the lock: a save may have begun, and have taken this very page, while this thread waited for it.
+  #refuseSavedLocked(instance: InstanceState, stripe: number): void {
+    try {
+      instance.refuseSaved();
+    } catch (error) {
+      release(this.#locks, stripe);
       throw error;
     }
   }
@@ -171,9 +180,7 @@ export class PageOperations {
   #handOverInside(from: Place, to: Place): void {
     refuseOutside(from.instance, from.index);
     refuseOutside(to.instance, to.index);
-    // A source gives its pages to its save, and to nobody else until that is committed or dropped.
-    if (to.instance !== from.instance.save) from.instance.refuseSaved();
-    to.instance.refuseSaved();
+    refuseFresh(from.instance);
     const { names } = this.#core;
     const stripeFrom = names.stripeOf(from.instance.owner, from.index);
     const stripeTo = names.stripeOf(to.instance.owner, to.index);
@@ -186,6 +193,9 @@ export class PageOperations {
         acquire(this.#locks, stripe, this.writer.thread);
         held.push(stripe);
       }
+      // A source gives its pages to its save, and to nobody else until that is committed or dropped.
+      if (to.instance !== from.instance.save) from.instance.refuseSaved();
+      to.instance.refuseSaved();
       this.#move(from, to);
     } finally {
       for (const stripe of held) release(this.#locks, stripe);
@@ -239,7 +249,12 @@ function refuseOutside(instance: InstanceState, index: number): void {
   }
 }
 
-/** @throws EINVAL: what a save with a source holds goes back there if it is never committed, so it takes nothing new */
+/**
+ * What a save with a source holds goes back there if it is never committed: so until then it takes pages of that source
+ * and nothing else, and gives none away.
+ *
+ * @throws EINVAL
+ */
 export function refuseFresh(instance: InstanceState): void {
   if (!instance.isPending || instance.record.source === 0) return;
   throw new PerdureError("EINVAL", `"${instance.record.name}" names a source: it takes pages of that source only`);

@@ -1,11 +1,14 @@
-const CHUNK_BITS = 10;
+import { assert } from "../base/index.ts";
+
+const CHUNK_BITS = 6;
 const CHUNK_ENTRIES = 2 ** CHUNK_BITS;
 /** A slab is 4 MiB, the first one as small as the region: few are needed, and one more is no burden. */
 const SLAB_BITS = 20;
 const SLAB_ENTRIES = 2 ** SLAB_BITS;
 const MIN_SLAB_ENTRIES = 2 ** 14;
-/** Chunks up to this number are found through an array, those of huge sparse instances beyond it through a map. */
-const NEAR_CHUNKS = 2 ** 16;
+/** The array of near chunks may have this many times as many places as there are chunks. */
+const NEAR_SPARSENESS = 4;
+const MIN_NEAR_CHUNKS = 1024;
 
 /** The place of an index in its chunk. */
 export const chunkMask: number = CHUNK_ENTRIES - 1;
@@ -36,6 +39,7 @@ export class ChunkArena {
     const last = this.slabs.length - 1;
     if (this.#end === last * SLAB_ENTRIES + this.slabs[last].length) {
       this.#end = this.slabs.length * SLAB_ENTRIES;
+      assert(this.#end < 2 ** 32, "the entries of an arena have numbers of 32 bits");
       this.#addSlab(SLAB_ENTRIES);
     }
     const start = this.#end;
@@ -49,16 +53,18 @@ export class ChunkArena {
 }
 
 /**
- * Which page stands at an index: page numbers in chunks of 1024, made when touched, 0 for none. So a sparse instance
- * pays for what it holds and not for its size.
+ * Which page stands at an index: page numbers in chunks of 64, made when touched, 0 for none. A dense instance finds
+ * its chunks through an array, what is far from the rest is found through a map: so an instance pays for what it holds
+ * and not for its size, and no image can make it pay more than some hundred bytes a page.
  */
 export class PageTable {
   readonly #arena: ChunkArena;
   /** First entry of each chunk by number, 0 where there is none. */
   #near = new Uint32Array(0);
   readonly #far = new Map<number, number>();
-  /** Chunk numbers end here. */
-  #end = 0;
+  /** Numbers of the far chunks in order; undefined when they have to be sorted again. */
+  #farOrder: number[] | undefined;
+  #chunks = 0;
 
   constructor(arena: ChunkArena) {
     this.#arena = arena;
@@ -77,17 +83,19 @@ export class PageTable {
 
   /** First entry of a chunk in the arena; 0, the chunk of zeroes, when it was never made. */
   startOf(chunk: number): number {
-    if (chunk < this.#near.length) return this.#near[chunk];
-    return chunk < NEAR_CHUNKS ? 0 : (this.#far.get(chunk) ?? 0);
+    return chunk < this.#near.length ? this.#near[chunk] : (this.#far.get(chunk) ?? 0);
   }
 
   makeChunk(chunk: number): number {
     const start = this.#arena.take();
-    this.#end = Math.max(this.#end, chunk + 1);
-    if (chunk >= NEAR_CHUNKS) this.#far.set(chunk, start);
+    this.#chunks++;
+    if (chunk >= this.#near.length && chunk < Math.max(MIN_NEAR_CHUNKS, NEAR_SPARSENESS * this.#chunks)) {
+      this.#growNear();
+    }
+    if (chunk < this.#near.length) this.#near[chunk] = start;
     else {
-      if (chunk >= this.#near.length) this.#growNear(chunk + 1);
-      this.#near[chunk] = start;
+      this.#far.set(chunk, start);
+      this.#farOrder = undefined;
     }
     return start;
   }
@@ -95,16 +103,15 @@ export class PageTable {
   /** The first index at or after `from` and before `end` that has a page, or `end`. */
   next(from: number, end: number): number {
     for (let index = from; index < end; ) {
-      const chunk = chunkOf(index);
-      if (chunk >= this.#end) return end;
-      const start = this.startOf(chunk);
-      const chunkEnd = Math.min(end, (chunk + 1) * CHUNK_ENTRIES);
-      if (start !== 0) {
-        const slab = this.#arena.slabs[slabOf(start)];
-        const first = start & slabMask;
-        for (; index < chunkEnd; index++) if (slab[first + (index & chunkMask)] !== 0) return index;
+      const start = this.startOf(chunkOf(index));
+      if (start === 0) {
+        index = this.#nextChunk(chunkOf(index) + 1) * CHUNK_ENTRIES;
+        continue;
       }
-      index = chunkEnd;
+      const slab = this.#arena.slabs[slabOf(start)];
+      const first = start & slabMask;
+      const chunkEnd = Math.min(end, (chunkOf(index) + 1) * CHUNK_ENTRIES);
+      for (; index < chunkEnd; index++) if (slab[first + (index & chunkMask)] !== 0) return index;
     }
     return end;
   }
@@ -116,9 +123,31 @@ export class PageTable {
     return index;
   }
 
-  #growNear(length: number): void {
-    const grown = new Uint32Array(Math.min(NEAR_CHUNKS, Math.max(16, 2 * this.#near.length, length)));
+  /** Number of the first chunk from `from` on that was made, or Infinity. */
+  #nextChunk(from: number): number {
+    for (let chunk = from; chunk < this.#near.length; chunk++) if (this.#near[chunk] !== 0) return chunk;
+    this.#farOrder ??= [...this.#far.keys()].sort((a, b) => a - b);
+    let low = 0;
+    let high = this.#farOrder.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#farOrder[middle] < from) low = middle + 1;
+      else high = middle;
+    }
+    return this.#farOrder[low] ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Doubles the array of near chunks, and takes in those that were far. */
+  #growNear(): void {
+    const length = Math.max(MIN_NEAR_CHUNKS, 2 * NEAR_SPARSENESS * this.#chunks);
+    const grown = new Uint32Array(length);
     grown.set(this.#near);
+    for (const [chunk, start] of this.#far) {
+      if (chunk >= length) continue;
+      grown[chunk] = start;
+      this.#far.delete(chunk);
+    }
     this.#near = grown;
+    this.#farOrder = undefined;
   }
 }

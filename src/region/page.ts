@@ -15,6 +15,8 @@ export class Page implements Disposable {
   readonly #core: RegionCore;
   readonly #pages: number;
   #held = true;
+  /** What a reader was given: its mapping must not be touched where the file has a hole. */
+  #copy: Uint8Array | undefined;
 
   constructor(memory: Memory, core: RegionCore, number: number, index: number, pages = 1) {
     this.#memory = memory;
@@ -26,14 +28,18 @@ export class Page implements Disposable {
   }
 
   /**
-   * The memory itself. Stores here are kept at once, one machine word at a time: what must change as a whole is
-   * written with `instance.write`. Empty after the region was closed.
+   * The memory itself; for a reader a copy of it. Stores here are kept at once, one machine word at a time: what must
+   * change as a whole is written with `instance.write`. Empty after the region was closed.
    *
    * @throws CLOSED when the page was disposed or the region closed
    */
   get bytes(): Uint8Array {
     this.#refuseGone();
-    return this.#memory.bytes(this.#core.shape.pageOffset(this.number), this.#pages * this.#core.shape.pageBytes);
+    const offset = this.#core.shape.pageOffset(this.number);
+    const lengthBytes = this.#pages * this.#core.shape.pageBytes;
+    if (!this.#memory.readOnly) return this.#memory.bytes(offset, lengthBytes);
+    this.#copy ??= this.#memory.read(offset, lengthBytes);
+    return this.#copy;
   }
 
   /** Makes the bytes durable as far as the backing promises. @throws EIO, CLOSED */

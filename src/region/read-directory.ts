@@ -2,9 +2,9 @@ import { crc32 } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { FoundInstance, Plan } from "./analysis.ts";
 import { describeClaim, isLegalKind, kind, ownerOf, revisionOf, syndrome } from "./claim.ts";
-import { type DualState, readDual, type Slots } from "./dual-record.ts";
+import { type DualState, readDual } from "./dual-record.ts";
 import type { Findings } from "./findings.ts";
-import type { FrameBlock, FrameTable } from "./frame-table.ts";
+import type { FrameBlock } from "./frame-table.ts";
 import type { Shape } from "./geometry.ts";
 import {
   firstOwner,
@@ -20,22 +20,7 @@ import {
   regionOwner,
 } from "./layout.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
-
-/** Byte offsets of the slots of a record, or undefined when one of its pages is missing. */
-export function recordSlots(shape: Shape, directoryPages: readonly number[], record: number): Slots | undefined {
-  const at = (start: number): number => {
-    const page = directoryPages[Math.floor(start / shape.pageBytes)];
-    return page === undefined || page === 0 ? -1 : shape.pageOffset(page) + (start % shape.pageBytes);
-  };
-  const a = at(record * recordBytes);
-  const b = at(record * recordBytes + recordLayout.sizeBytes);
-  return a < 0 || b < 0 ? undefined : { a, b };
-}
-
-/** How many whole records the directory holds. */
-export function recordCapacity(shape: Shape, directoryPages: readonly number[]): number {
-  return Math.floor((directoryPages.length * shape.pageBytes) / recordBytes);
-}
+import { limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots } from "./records.ts";
 
 /** Two claims of one name after a killed replace: the newer revision wins. Anything else is corruption. */
 export function newerOf(pageA: number, claimA: number, pageB: number, claimB: number): number {
@@ -47,15 +32,13 @@ export function newerOf(pageA: number, claimA: number, pageB: number, claimB: nu
 export class DirectoryFinder {
   /** Page number by directory index; 0 where one is missing. */
   readonly pages: number[] = [];
-  readonly #table: FrameTable;
   readonly #marked: number;
-  readonly #plan: Plan;
+  readonly #mostPages: number;
   readonly #findings: Findings;
 
-  constructor(table: FrameTable, marked: number, plan: Plan, findings: Findings) {
-    this.#table = table;
+  constructor(shape: Shape, marked: number, findings: Findings) {
     this.#marked = marked;
-    this.#plan = plan;
+    this.#mostPages = Math.ceil(((maxOwner - firstOwner + 1) * recordBytes) / shape.pageBytes);
     this.#findings = findings;
   }
 
@@ -70,20 +53,21 @@ export class DirectoryFinder {
   }
 
   #file(page: number, index: number, claim: number): void {
-    // A directory has no gaps but those of a killed growth, so its indices are bounded by the pages there are.
-    if (ownerOf(claim) !== regionOwner || index >= this.#marked) {
+    // A directory has no gaps but those of a killed growth, so its indices are bounded by the pages there are; and
+    // more than there are owners is none of its pages.
+    const isBeyond = index >= this.#marked || index >= this.#mostPages;
+    if (ownerOf(claim) !== regionOwner || isBeyond) {
       this.#report(page, "a directory page of owner 1", describeClaim(index, claim));
       return;
     }
     const other = this.pages[index] ?? 0;
-    const winner = other === 0 ? page : newerOf(other, this.#table.entry(other).claim, page, claim);
-    if (winner === 0) {
+    if (other !== 0) {
+      // Pages of the directory are never replaced, so this is none of the two claims that a killed replace leaves.
       this.#report(page, "one claim of a directory page", `another at page ${other}`);
       return;
     }
-    if (other !== 0) this.#plan.free.push(winner === page ? other : page);
     while (this.pages.length < index) this.pages.push(0);
-    this.pages[index] = winner;
+    this.pages[index] = page;
   }
 
   #report(page: number, expected: string, found: string): void {
@@ -110,7 +94,7 @@ export function readRecords(
   const live = new Map<string, FoundInstance>();
   let sequence = 0;
   for (const { owner, dual } of eachRecord(memory, shape, directoryPages)) {
-    const read = readRecord(owner, dual, plan, findings);
+    const read = readRecord(owner, dual, shape.pageBytes, plan, findings);
     if (read === undefined) continue;
     sequence = Math.max(sequence, read.sequence);
     if (read.state === recordState.free) continue;
@@ -133,24 +117,15 @@ function keepNewer(live: Map<string, FoundInstance>, instance: FoundInstance): v
   if (loser !== undefined) loser.ends = true;
 }
 
-/** The first index that does not belong to an instance of that size. */
-export function limitOf(sizeBytes: number, pageBytes: number): number {
-  return Math.min(Math.ceil(sizeBytes / pageBytes), 2 ** 32);
-}
-
-/** The key of a name in maps: a subsystem never holds a NUL. */
-export function nameKey(subsystem: string, name: string): string {
-  return `${subsystem}\0${name}`;
-}
-
 /**
- * The CRC-32 of every record that counts, in order. After a clean close it tells an older self of a page of the
- * directory, or a page of zeroes, from the truth; a flipped bit in one slot, which the other one heals, leaves it as it is.
+ * The CRC-32 of every record that counts, in order, without their own CRCs. After a clean close it tells an older self
+ * of a page of the directory, or a page of zeroes, from the truth; a flipped bit that is healed leaves it as it is.
  */
 export function recordsChecksum(memory: Memory, shape: Shape, directoryPages: readonly number[]): number {
   let sum = 0;
   for (const { dual } of eachRecord(memory, shape, directoryPages)) {
-    if (dual.kind === "valid") sum = crc32(dual.bytes, sum);
+    // Without its own CRC: the sum of anything and its CRC is the same constant.
+    if (dual.kind === "valid") sum = crc32(dual.bytes.subarray(0, recordLayout.fields.crc.offset), sum);
   }
   return sum;
 }
@@ -163,13 +138,20 @@ function* eachRecord(
   for (let record = 0; record < recordCapacity(shape, directoryPages); record++) {
     const slots = recordSlots(shape, directoryPages, record);
     if (slots === undefined) continue;
-    const a = memory.bytes(slots.a, recordLayout.sizeBytes);
-    const b = memory.bytes(slots.b, recordLayout.sizeBytes);
+    // Copies: beside a writer the bytes could change between the look at the CRC and the decoding.
+    const a = memory.read(slots.a, recordLayout.sizeBytes);
+    const b = memory.read(slots.b, recordLayout.sizeBytes);
     yield { owner: record + firstOwner, dual: readDual(recordLayout, slots, a, b) };
   }
 }
 
-function readRecord(owner: number, dual: DualState, plan: Plan, findings: Findings): InstanceRecord | undefined {
+function readRecord(
+  owner: number,
+  dual: DualState,
+  pageBytes: number,
+  plan: Plan,
+  findings: Findings,
+): InstanceRecord | undefined {
   if (dual.kind === "corrupt") {
     findings.add({ where: "directory", owner, expected: "a slot with a right CRC", found: dual.why });
     return undefined;
@@ -180,24 +162,25 @@ function readRecord(owner: number, dual: DualState, plan: Plan, findings: Findin
   }
   if (dual.loser !== undefined) plan.heal.push({ winner: dual.winner, loser: dual.loser });
   const decoded = recordLayout.decode(dual.bytes);
-  const problem = problemOf(decoded, owner);
+  const problem = problemOf(decoded, owner, pageBytes);
   if (problem === undefined) return decoded;
   findings.add({ where: "directory", owner, expected: "a record that makes sense", found: problem });
   return undefined;
 }
 
 // A right CRC says that the bytes are as they were written, not that whoever wrote them meant well.
-function problemOf(record: InstanceRecord, owner: number): string | undefined {
+function problemOf(record: InstanceRecord, owner: number, pageBytes: number): string | undefined {
   if (record.owner !== owner || owner > maxOwner) return `owner ${record.owner}`;
   if (record.state > recordState.deleting) return `state ${record.state}`;
   if (record.parent !== 0) return `a parent (${record.parent}), which this format version does not have`;
-  if (Number.isNaN(record.sizeBytes)) return "a size above 2^53";
+  if (!(record.sizeBytes <= maxSizeOf(pageBytes))) return "a size that no index reaches";
   if (!(record.sequence < maxSequence)) return `a sequence of ${record.sequence}`;
   if (!(Math.max(record.createdMs, record.changedMs) <= maxTimeMs)) return "a time that no clock shows";
   if (Number.isNaN(record.quotaMinPages + record.quotaMaxPages)) return "a quota above 2^53";
-  const isText =
+  const fits =
     Buffer.byteLength(record.name) <= maxNameBytes && Buffer.byteLength(record.subsystem) <= maxSubsystemBytes;
-  if (!isText) return "a name that is no UTF-8";
+  // What is no UTF-8 decodes to this character, so two names could become one.
+  if (!fits || `${record.name}${record.subsystem}`.includes("\ufffd")) return "a name that is no UTF-8";
   if (record.state !== recordState.free && (record.name === "" || record.subsystem === "")) return "no name";
   if (record.subsystem.includes("\0")) return "a NUL in the subsystem";
   return undefined;

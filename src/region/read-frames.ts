@@ -136,7 +136,7 @@ export class FrameReader {
       return;
     }
     if (kindOf(claim) === kind.bad) return;
-    // Losers among directory pages are in the plan already.
+    // A second claim of one was reported before.
     if (kindOf(claim) === kind.directory && directoryPages[index] !== undefined) return;
     this.#report(page, index, claim, "a page that the region itself owns");
   }
@@ -176,7 +176,10 @@ export class FrameReader {
       return;
     }
     const winner = newerOf(other.page, table.entry(other.page).claim, saved.page, claim);
-    if (winner === 0) this.#report(saved.page, saved.index, claim, `one claim of a name (another: page ${other.page})`);
+    const isThird = this.#contested.has(name);
+    this.#contested.add(name);
+    if (winner === 0 || isThird)
+      this.#report(saved.page, saved.index, claim, `one claim of a name (another: page ${other.page})`);
     plan.free.push(winner === saved.page ? other.page : saved.page);
     recovered.losers++;
     if (winner === saved.page) this.#saved.set(name, saved);

@@ -1,7 +1,6 @@
 import { seal } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import type { Analysis } from "./analysis.ts";
-import { stateSlots } from "./analyze.ts";
 import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { writeDual } from "./dual-record.ts";
@@ -13,9 +12,10 @@ import {
   type RegionStateRecord,
   recordLayout,
   recordState,
+  stateSlots,
   superblockOffsets,
 } from "./layout.ts";
-import { recordSlots } from "./read-directory.ts";
+import { recordSlots } from "./records.ts";
 import { writeState } from "./state-record.ts";
 
 /** What the new owner writes about itself. */

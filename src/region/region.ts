@@ -8,7 +8,7 @@ import { attributeBytes, formatType, formatVersion } from "./layout.ts";
 import { type Life, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
-import { nameKey } from "./read-directory.ts";
+import { maxSizeOf, nameKey } from "./records.ts";
 
 /** How a region is opened. Sizes are bytes or text such as `512M`. */
 export interface RegionOptions {
@@ -164,7 +164,7 @@ export class PageRegion implements Disposable {
     if (!Number.isInteger(schema) || schema < 0 || schema >= 2 ** 32) {
       throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
     }
-    const unbounded = Math.min(2 ** 32 * core.shape.pageBytes, Number.MAX_SAFE_INTEGER);
+    const unbounded = maxSizeOf(core.shape.pageBytes);
     const { source } = options;
     return instances.directory.create({
       subsystem,
@@ -308,9 +308,17 @@ async function attachWhenSound(memory: Memory): Promise<Attached<OpenRegion>> {
     } catch (error) {
       if (!isPerdureError(error, "CORRUPT") || !memory.hasWriter) throw error;
     }
-    await sleep(READ_PAUSE_MS);
+    await sleep(READ_PAUSE_MS * (READ_TRIES - left));
   }
-  return attachNative(memory);
+  try {
+    return attachNative(memory);
+  } catch (error) {
+    if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
+    throw new PerdureError("EBUSY", `${memory.ranges[0].source} is being changed by its writer`, {
+      remedy: "try again in a moment; if it stays so, run `perdure check` when the writer has stopped",
+      cause: error,
+    });
+  }
 }
 
 function attachNative(memory: Memory): Attached<OpenRegion> {

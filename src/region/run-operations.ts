@@ -50,6 +50,7 @@ export class RunOperations {
   /** Frees the run that holds an index. @throws ENODATA (no run there), EBUSY (pinned) */
   free(instance: InstanceState, index: number): void {
     this.#writer.alone(instance, () => {
+      refuseFresh(instance);
       const run = this.#find(instance, index);
       if (run === undefined) throw new PerdureError("ENODATA", `there is no aligned run at index ${index}`);
       for (let k = 0; k < run.pages; k++) this.#writer.core.refusePinned(run.page + k);
@@ -64,11 +65,6 @@ export class RunOperations {
       // Not even the head's page is reused before its tails are gone: they would hang on to the next claim there.
       for (let k = 0; k < run.pages; k++) this.#writer.core.freePages.release(run.page + k);
     });
-  }
-
-  /** The run that holds an index. */
-  find(instance: InstanceState, index: number): Run | undefined {
-    return this.#find(instance, index);
   }
 
   #claim(instance: InstanceState, index: number, length: number): number {

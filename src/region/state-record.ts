@@ -1,11 +1,10 @@
 import { seal } from "../base/index.ts";
-import { type Memory, persist, windowBytes } from "../memory/index.ts";
-import { stateSlots } from "./analyze.ts";
+import { fillAcrossWindows, type Memory, persist } from "../memory/index.ts";
 import { kind, makeClaim } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { writeDual } from "./dual-record.ts";
 import { entryBytes, type Shape } from "./geometry.ts";
-import { type RegionStateRecord, regionOwner, stateLayout } from "./layout.ts";
+import { type RegionStateRecord, regionOwner, stateLayout, stateSlots } from "./layout.ts";
 
 /** Entries are written in steps of this many pages, which is never more than one window. */
 const STEP_PAGES = 65536;
@@ -56,14 +55,4 @@ export function raiseMark(memory: Memory, core: RegionCore): void {
     throw core.failed(error);
   }
   for (let page = from; page < end; page++) if (!shape.isMetadata(page)) core.freePages.release(page);
-}
-
-/** A bulk write that may cross a window; what it writes is unreachable, so it need not be one store. */
-export function fillAcrossWindows(memory: Memory, offset: number, source: Uint8Array): void {
-  for (let done = 0; done < source.length; ) {
-    const room = windowBytes - ((offset + done) % windowBytes);
-    const step = Math.min(room, source.length - done);
-    memory.fill(offset + done, source.subarray(done, done + step));
-    done += step;
-  }
 }

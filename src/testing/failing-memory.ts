@@ -42,10 +42,6 @@ export class FailingMemory implements Memory {
     return this.#memory.hasWriter;
   }
 
-  get stores(): number {
-    return this.#memory.stores;
-  }
-
   load32(offset: number): number {
     return this.#memory.load32(offset);
   }

@@ -44,6 +44,7 @@ export class RecordingMemory implements Memory {
   readonly readOnly: boolean = false;
   readonly hasWriter: boolean = false;
   readonly survival: Survival = { crash: true, lastClose: false, powerLoss: true };
+  /** Stores of this thread so far. */
   stores = 0;
   readonly #thread: number;
   readonly #pair = new Uint32Array(2);

@@ -33,7 +33,9 @@ import {
   type Operation,
   publish,
   remove,
+  removePending,
   resize,
+  savePage,
   setAttribute,
   write,
   writePending,
@@ -115,6 +117,26 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   "publish against write": {
     setup: [...base, createPending("cid", 300), writePending("cid", 0, 9)],
     a: publish("cid"),
+    b: write("ann", 0, 0, 101),
+  },
+  "a save that begins against a write of its source": {
+    setup: base,
+    a: createPending("cid", 300, "ann"),
+    b: write("ann", 0, 0, 101),
+  },
+  "a page that is saved against a write of it": {
+    setup: [...base, createPending("cid", 300, "ann")],
+    a: savePage("ann", "cid", 0),
+    b: write("ann", 0, 0, 101),
+  },
+  "a save that is published against a write of its source": {
+    setup: [...base, createPending("cid", 300, "ann"), savePage("ann", "cid", 0)],
+    a: publish("cid"),
+    b: write("ann", 0, 0, 101),
+  },
+  "a save that is dropped against a write of its source": {
+    setup: [...base, createPending("cid", 300, "ann"), savePage("ann", "cid", 0)],
+    a: removePending("cid"),
     b: write("ann", 0, 0, 101),
   },
   "disk write against disk write": {

@@ -257,8 +257,8 @@ export const mutants: readonly Mutant[] = [
     name: "a shrink withdraws pages before it writes the size",
     rule: "2",
     file: "region/instance-operations",
-    find: "this.directory.update(instance, { ...change, sizeBytes });",
-    replace: "this.#withdrawAll(pages); pages.length = 0; this.directory.update(instance, { ...change, sizeBytes });",
+    find: "this.directory.update(instance, { sizeBytes });",
+    replace: "this.#withdrawAll(pages); pages.length = 0; this.directory.update(instance, { sizeBytes });",
     model: "kill",
   },
   {

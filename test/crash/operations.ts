@@ -79,6 +79,7 @@ export function publish(name: string): Operation {
   const run = (region: PageRegion): void => pendingOf(region).publish();
   return one(`publish ${name}`, run, (world) => {
     world.get(name).pending = false;
+    world.endSave(name);
   });
 }
 

@@ -17,6 +17,8 @@ export interface ModelInstance {
   pending: boolean;
   /** Name of the instance to which a pending one gives its pages back. */
   source: string | undefined;
+  /** A pending instance names it as its source: nothing else may change in it. */
+  saved: boolean;
 }
 
 /** All instances of a region, by name. */
@@ -33,7 +35,9 @@ export class World {
       runs: new Map(),
       pending,
       source,
+      saved: false,
     };
+    if (source !== undefined) this.get(source).saved = true;
     this.instances.set(name, instance);
     return instance;
   }
@@ -70,9 +74,17 @@ export class World {
   /** Ends an instance that was never published: what it had taken from its source goes back there. */
   dropPending(name: string): void {
     const { pages, source: sourceName } = this.get(name);
+    this.endSave(name);
     this.instances.delete(name);
     const source = sourceName === undefined ? undefined : this.instances.get(sourceName);
     for (const [index, content] of source === undefined ? [] : pages) source?.pages.set(index, content);
+  }
+
+  /** The source of a save is open for changes again. */
+  endSave(name: string): void {
+    const { source } = this.get(name);
+    const found = source === undefined ? undefined : this.instances.get(source);
+    if (found !== undefined) found.saved = false;
   }
 
   /** The text that the checker gives for the state after the next open. */
@@ -82,8 +94,9 @@ export class World {
   }
 }
 
-/** @throws when the index lies beyond the size or in an aligned run, where the region refuses, too */
+/** @throws when the index lies beyond the size or in an aligned run, or is being saved: the region refuses, too */
 export function inside(instance: ModelInstance, index: number): ModelInstance {
+  if (instance.saved) throw new Error(`${instance.name} is being saved`);
   if (index * 512 >= instance.sizeBytes) throw new Error(`the model has no index ${index} in ${instance.name}`);
   for (const [first, length] of instance.runs) {
     if (index >= first && index < first + length) throw new Error(`index ${index} of ${instance.name} is in a run`);

@@ -1,0 +1,79 @@
+/**
+ * Hazard: a reader beside a writer is given bytes of somebody else, dies of SIGBUS at a hole, or calls a region corrupt
+ * that is only at work.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Region } from "../src/index.ts";
+import { memoryFolder } from "./support/cli.ts";
+import { refusal } from "./support/region.ts";
+
+const page = (value: number): Buffer => Buffer.alloc(4096, value);
+
+test("a page that the writer has replaced since is refused, never another one's bytes", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "4M" });
+  const a = writer.instance("test", "a", { create: true });
+  a.write(0, page(1));
+  a.write(1, page(2));
+  const reader = await Region.open(path, { readOnly: true });
+  assert.deepEqual(reader.instance("test", "a").read(0), new Uint8Array(page(1)));
+  a.write(0, page(3));
+  const b = writer.instance("test", "b", { create: true });
+  for (let index = 0; index < 900; index++) b.write(index, page(9));
+  assert.throws(() => reader.instance("test", "a").read(0), refusal("EBUSY"));
+  assert.deepEqual(reader.instance("test", "a").read(1), new Uint8Array(page(2)), "what stayed is read");
+  await reader.close();
+  for (let index = 0; index < 900; index++) b.free(index);
+  await writer.close();
+});
+
+test("the bytes that a reader holds are a copy: stores into them change nothing", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "4M" });
+  writer.instance("test", "a", { create: true }).write(0, page(1));
+  const reader = await Region.open(path, { readOnly: true });
+  using held = reader.instance("test", "a").get(0);
+  held.bytes.fill(7);
+  assert.deepEqual(writer.instance("test", "a").read(0), new Uint8Array(page(1)));
+  held[Symbol.dispose]();
+  await reader.close();
+  await writer.close();
+});
+
+test("a reader says whether a writer is there", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "4M" });
+  const beside = await Region.open(path, { readOnly: true });
+  assert.deepEqual([beside.start.reason, beside.info().state], ["in-use", "open"]);
+  assert.equal(beside.info().ownerPid, process.pid);
+  await beside.close();
+  await writer.close();
+  const after = await Region.open(path, { readOnly: true });
+  assert.deepEqual([after.start.reason, after.info().state], ["closed", "closed"]);
+  await after.close();
+});
+
+test("two opens of one inherited descriptor keep each other out, and the lock ends with the close", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  await (await Region.open(path, { create: true, size: "4M" })).close();
+  const program = `
+    import { Region } from ${JSON.stringify(new URL("../src/index.js", import.meta.url).href)};
+    const region = await Region.open("fd:3");
+    let second = "granted";
+    try { await Region.open("fd:3"); } catch (error) { second = error.code; }
+    await region.close();
+    const again = await Region.open(process.argv[1]);
+    await again.close();
+    process.stdout.write(second);`;
+  const fd = openSync(path, "r+");
+  const child = spawnSync(process.execPath, ["--input-type=module", "-e", program, path], {
+    stdio: ["ignore", "pipe", "inherit", fd],
+    encoding: "utf8",
+  });
+  closeSync(fd);
+  assert.deepEqual([child.status, child.stdout], [0, "LOCKED"]);
+});
