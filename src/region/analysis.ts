@@ -44,8 +44,8 @@ export interface FoundInstance {
   readonly record: InstanceRecord;
   /** Ends with this open: pending, half-deleted, or the older of two of one name. */
   ends: boolean;
-  /** First index that does not belong to it. */
-  readonly limit: number;
+  /** First index that does not belong to it; 0 for one that ends. */
+  limit: number;
   /** Its persistent pages by index. */
   readonly data: PageTable;
   pages: number;

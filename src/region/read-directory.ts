@@ -99,7 +99,7 @@ export function readRecords(
     sequence = Math.max(sequence, read.sequence);
     if (read.state === recordState.free) continue;
     const ends = read.state !== recordState.live;
-    const limit = limitOf(read.sizeBytes, shape.pageBytes);
+    const limit = ends ? 0 : limitOf(read.sizeBytes, shape.pageBytes);
     const instance = { owner: read.owner, record: read, ends, limit, data: new PageTable(arena), pages: 0 };
     instances.set(instance.owner, instance);
     if (!ends) keepNewer(live, instance);
@@ -114,7 +114,9 @@ function keepNewer(live: Map<string, FoundInstance>, instance: FoundInstance): v
   const other = live.get(key);
   const loser = other !== undefined && other.record.sequence > instance.record.sequence ? instance : other;
   if (loser !== instance) live.set(key, instance);
-  if (loser !== undefined) loser.ends = true;
+  if (loser === undefined) return;
+  loser.ends = true;
+  loser.limit = 0;
 }
 
 /**
