@@ -26,3 +26,4 @@ export type {
   StartReason,
   StartReport,
 } from "./region/index.ts";
+export { type CheckReport, checkRegion, describeFinding, type Finding } from "./region/index.ts";

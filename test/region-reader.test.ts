@@ -4,10 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Region } from "../src/index.ts";
+import { checkRegion, Region } from "../src/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { refusal } from "./support/region.ts";
 
@@ -76,4 +76,30 @@ test("two opens of one inherited descriptor keep each other out, and the lock en
   });
   closeSync(fd);
   assert.deepEqual([child.status, child.stdout], [0, "LOCKED"]);
+});
+
+test("a check tells crash from corruption, beside a writer and without one, and stores nothing", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "4M" });
+  const a = writer.instance("test", "a", { create: true });
+  a.write(0, page(1));
+  a.ensureVolatile(0)[Symbol.dispose]();
+  const beside = await checkRegion(path);
+  assert.deepEqual([beside.provisional, beside.findingCount, beside.instances], [true, 0, 1]);
+  await writer.close();
+  const before = readFileSync(path);
+  const after = await checkRegion(path);
+  assert.deepEqual([after.provisional, after.findingCount, after.recovered.volatile], [false, 0, 1]);
+  assert.deepEqual(readFileSync(path), before);
+  before[4096 + 8 * 100] ^= 1;
+  writeFileSync(path, before);
+  const { findingCount, findings } = await checkRegion(path);
+  assert.equal(findingCount, 2, "the entry and the checksum of its block");
+  assert.deepEqual(
+    findings.map(({ where, page: number }) => [where, number]),
+    [
+      ["checksums", 0],
+      ["frame", 100],
+    ],
+  );
 });

@@ -1,6 +1,5 @@
 import { isPerdureError, PerdureError } from "../base/index.ts";
 import { Region } from "../index.ts";
-import { Backing, MappedMemory } from "../memory/index.ts";
 import type { RegionOptions } from "../region/index.ts";
 
 /**
@@ -10,11 +9,6 @@ import type { RegionOptions } from "../region/index.ts";
  */
 export function openForReading(source: string): Promise<Region> {
   return Region.open(source, { readOnly: true });
-}
-
-/** Maps a memory for reading; whatever format it has. */
-export function openReadOnly(source: string): MappedMemory {
-  return new MappedMemory([Backing.open(source, { readOnly: true })]);
 }
 
 /**

@@ -4,11 +4,12 @@ import { nativeFormat } from "./native-format.ts";
 
 registerFormat(nativeFormat());
 
-export type { Analysis, Recovered } from "./analysis.ts";
+export type { Recovered } from "./analysis.ts";
 export { analyze } from "./analyze.ts";
+export { type CheckReport, checkRegion } from "./check.ts";
 export { describeFinding, type Finding } from "./findings.ts";
 export { Instance } from "./instance.ts";
-export { type Life, type RegionUse, type StartKind, type StartReason, useOf } from "./lives.ts";
+export { type Life, type RegionUse, type StartKind, type StartReason } from "./lives.ts";
 export { type FormatOptions, nativeFormat } from "./native-format.ts";
 export { OpenRegion, type StartReport } from "./open-region.ts";
 export { Page } from "./page.ts";

@@ -84,8 +84,8 @@ export class FrameReader {
     freePages.countBits();
   }
 
-  // Two plain loops a block, each called often enough that the compiler meets it early: one verifies, one files. Together
-  // in one loop they take twice as long.
+  // Two plain loops a block, each called often enough that the compiler meets it early: one verifies, one files. A loop
+  // in `read` itself would run interpreted to its end.
   #readBlock(block: FrameBlock): void {
     const below = Math.max(0, Math.min(block.pages, this.#scan.marked - block.firstPage));
     if (areSound(block, below)) this.#fileAll(block, below);

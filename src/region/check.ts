@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { isPerdureError } from "../base/index.ts";
+import { attachMemory, formatTypeOf, superblockHead } from "../format/index.ts";
+import { Backing, MappedMemory } from "../memory/index.ts";
+import type { Analysis, Recovered } from "./analysis.ts";
+import { analyze } from "./analyze.ts";
+import { describeFinding, type Finding } from "./findings.ts";
+import { formatType } from "./layout.ts";
+import { type RegionUse, useOf } from "./lives.ts";
+
+/** Beside a writer at work, only what stands in every one of these scans is reported. */
+const SCANS_BESIDE_WRITER = 5;
+const SCAN_PAUSE_MS = 50;
+
+/** What a check found. */
+export interface CheckReport {
+  readonly source: string;
+  readonly state: RegionUse;
+  readonly ownerPid: number | undefined;
+  /** A writer was at work during the scan. */
+  readonly provisional: boolean;
+  readonly pages: number;
+  readonly pageBytes: number;
+  readonly instances: number;
+  /** Pages that the next open withdraws, by cause; normal after a crash. */
+  readonly recovered: Recovered;
+  /** Records whose second copy the next open heals; normal after a crash. */
+  readonly healed: number;
+  readonly findingCount: number;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * Looks for what no crash leaves behind, without storing anything. A scan can meet a writer in the middle of a change:
+ * then it is repeated, and what does not stay is dropped.
+ *
+ * @throws what opening a backing throws; UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT, UNSUPPORTED_VERSION; CORRUPT when
+ * not even the superblock can be read
+ */
+export async function checkRegion(source: string): Promise<CheckReport> {
+  let report = scan(source);
+  for (let scans = 1; scans < SCANS_BESIDE_WRITER && report.provisional && report.findings.length > 0; scans++) {
+    await sleep(SCAN_PAUSE_MS);
+    const next = scan(source);
+    const before = new Set(report.findings.map(describeFinding));
+    const findings = next.findings.filter((finding) => before.has(describeFinding(finding)));
+    report = { ...next, findings, findingCount: findings.length };
+  }
+  return report;
+}
+
+function scan(source: string): CheckReport {
+  const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
+  try {
+    const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+    const analysis = type === formatType ? analyze(memory) : analyzeNameless(memory);
+    const findings = type === formatType ? analysis.findings : [nameless(type), ...analysis.findings];
+    const state = useOf(memory, analysis.state);
+    return {
+      source,
+      state,
+      ownerPid: analysis.state.generation === 0 ? undefined : analysis.state.ownerPid,
+      provisional: state === "open",
+      pages: analysis.geometry.pages,
+      pageBytes: analysis.geometry.pageBytes,
+      instances: [...analysis.instances.values()].filter(({ ends }) => !ends).length,
+      recovered: analysis.recovered,
+      healed: analysis.plan.heal.length + (analysis.stateLoser === undefined ? 0 : 1),
+      findingCount: analysis.findingCount + findings.length - analysis.findings.length,
+      findings,
+    };
+  } finally {
+    memory.close();
+  }
+}
+
+/**
+ * Without its magic and type a memory may still be a region, a damaged one. Everything else is told as what it looks
+ * like.
+ */
+function analyzeNameless(memory: MappedMemory): Analysis {
+  try {
+    return analyze(memory);
+  } catch (error) {
+    if (!isPerdureError(error)) throw error;
+    attachMemory(memory).detach();
+    throw error;
+  }
+}
+
+function nameless(type: number | undefined): Finding {
+  return type === undefined
+    ? { where: "geometry", page: 0, expected: "the magic of a superblock", found: "none" }
+    : { where: "geometry", page: 0, expected: `format type ${formatType}`, found: `${type}` };
+}
