@@ -19,9 +19,12 @@ interface Window {
   readonly pairs: BigInt64Array;
 }
 
-/** Where an offset stands in its window. The remainder of a double is a call; this is a multiplication. */
+/**
+ * Where an offset stands in its window. The remainder of a double is a call; this is a multiplication. The number of a
+ * window has 31 bits: 16 PiB.
+ */
 function within(offset: number): number {
-  return offset - Math.floor(offset / windowBytes) * windowBytes;
+  return offset - ((offset / windowBytes) | 0) * windowBytes;
 }
 
 /** Memory on real mappings, one range a backing. */
@@ -193,7 +196,7 @@ export class MappedMemory implements Memory {
   }
 
   #windowAt(offset: number): Window {
-    return this.#windows[Math.floor(offset / windowBytes)] ?? this.#makeWindow(offset);
+    return this.#windows[(offset / windowBytes) | 0] ?? this.#makeWindow(offset);
   }
 
   #makeWindow(offset: number): Window {

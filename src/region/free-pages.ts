@@ -1,6 +1,8 @@
 import { assert } from "../base/index.ts";
 
 const ALL_ONES = -1;
+/** Threads that write to a region: one so far. */
+const THREADS = 1;
 
 /**
  * Which pages are free: one bit a page, and above it one bit for every word that has any. Shared by the threads of the
@@ -16,18 +18,24 @@ const ALL_ONES = -1;
 export class FreePages {
   readonly #words: Int32Array;
   readonly #summary: Int32Array;
-  readonly #count: Uint32Array;
+  /**
+   * Free pages, counted by each thread in a word of its own: the sum is right, and counting is a plain addition (an
+   * atomic one costs 11 ns). The one that there is has word 0.
+   */
+  readonly #counts: Float64Array;
 
   constructor(pages: number) {
     const words = Math.ceil(pages / 32);
     this.#words = new Int32Array(new SharedArrayBuffer(4 * words));
     this.#summary = new Int32Array(new SharedArrayBuffer(4 * Math.ceil(words / 32)));
-    this.#count = new Uint32Array(new SharedArrayBuffer(4));
+    this.#counts = new Float64Array(new SharedArrayBuffer(8 * THREADS));
   }
 
   /** Free pages now. */
   get count(): number {
-    return this.#count[0];
+    let count = 0;
+    for (let thread = 0; thread < THREADS; thread++) count += this.#counts[thread];
+    return count;
   }
 
   has(page: number): boolean {
@@ -39,7 +47,7 @@ export class FreePages {
     const before = Atomics.or(this.#words, page >>> 5, 1 << (page & 31));
     assert((before & (1 << (page & 31))) === 0, "a page is released once");
     if (before === 0) Atomics.or(this.#summary, page >>> 10, 1 << ((page >>> 5) & 31));
-    Atomics.add(this.#count, 0, 1);
+    this.#counts[0]++;
   }
 
   /** Sets 32 pages at once while the bitmap is built; no thread uses it yet. */
@@ -52,7 +60,7 @@ export class FreePages {
   countBits(): void {
     let count = 0;
     for (const word of this.#words) count += bitsOf(word);
-    this.#count[0] = count;
+    this.#counts[0] = count;
   }
 
   /** Takes the first free page at or after `from`, around the end. @returns its number, or -1 when none is free */
@@ -77,7 +85,7 @@ export class FreePages {
     const step = length / 32;
     for (let word = 0; word + step <= this.#words.length; word += step) {
       if (this.#takeWords(word, step)) {
-        Atomics.sub(this.#count, 0, length);
+        this.#counts[0] -= length;
         return word * 32;
       }
     }
@@ -90,7 +98,7 @@ export class FreePages {
       const before = Atomics.and(this.#words, word, ~bit);
       if ((before & bit) === 0) continue;
       if (before === bit) this.#emptied(word);
-      Atomics.sub(this.#count, 0, 1);
+      this.#counts[0]--;
       return word * 32 + 31 - Math.clz32(bit);
     }
     return -1;
@@ -105,7 +113,7 @@ export class FreePages {
         if ((bits & wanted) !== wanted) continue;
         if (Atomics.compareExchange(this.#words, word, bits, bits & ~wanted) !== bits) continue;
         if ((bits & ~wanted) === 0) this.#emptied(word);
-        Atomics.sub(this.#count, 0, length);
+        this.#counts[0] -= length;
         return word * 32 + shift;
       }
     }
