@@ -68,3 +68,8 @@ export interface Analysis {
   /** The highest sequence seen in any record. */
   readonly sequence: number;
 }
+
+/** How many dual records have a slot that the next open heals. */
+export function healedOf({ plan, stateLoser }: Analysis): number {
+  return plan.heal.length + (stateLoser === undefined ? 0 : 1);
+}

@@ -2,11 +2,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isPerdureError } from "../base/index.ts";
 import { attachMemory, formatTypeOf, superblockHead } from "../format/index.ts";
 import { Backing, MappedMemory } from "../memory/index.ts";
-import type { Analysis, Recovered } from "./analysis.ts";
+import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
 import { analyze } from "./analyze.ts";
 import { describeFinding, type Finding } from "./findings.ts";
 import { formatType } from "./layout.ts";
-import { type RegionUse, useOf } from "./lives.ts";
+import { lastOwnerOf, type RegionUse, useOf } from "./lives.ts";
 
 /** Beside a writer at work, only what stands in every one of these scans is reported. */
 const SCANS_BESIDE_WRITER = 5;
@@ -59,13 +59,13 @@ function scan(source: string): CheckReport {
     return {
       source,
       state,
-      ownerPid: analysis.state.generation === 0 ? undefined : analysis.state.ownerPid,
+      ownerPid: lastOwnerOf(analysis.state),
       provisional: state === "open",
       pages: analysis.geometry.pages,
       pageBytes: analysis.geometry.pageBytes,
       instances: [...analysis.instances.values()].filter(({ ends }) => !ends).length,
       recovered: analysis.recovered,
-      healed: analysis.plan.heal.length + (analysis.stateLoser === undefined ? 0 : 1),
+      healed: healedOf(analysis),
       findingCount: analysis.findingCount + findings.length - analysis.findings.length,
       findings,
     };

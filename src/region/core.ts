@@ -3,7 +3,7 @@ import type { Analysis, FoundInstance } from "./analysis.ts";
 import { kind } from "./claim.ts";
 import type { FreePages } from "./free-pages.ts";
 import { Shape } from "./geometry.ts";
-import { type InstanceRecord, type RegionStateRecord, recordState } from "./layout.ts";
+import { type Geometry, type InstanceRecord, type RegionStateRecord, recordState } from "./layout.ts";
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
 import { nameKey } from "./records.ts";
@@ -46,6 +46,18 @@ export class InstanceState {
     return (this.#tables[kindNumber] ??= new PageTable(this.#arena));
   }
 
+  /** @throws ENOENT */
+  refuseDeleted(): void {
+    if (this.deleted) throw new PerdureError("ENOENT", `the instance "${this.record.name}" was deleted`);
+  }
+
+  /** @throws ENOENT when it was deleted; EINVAL for what is no index of it */
+  refuseOutside(index: number): void {
+    this.refuseDeleted();
+    if (Number.isInteger(index) && index >= 0 && index < this.limit) return;
+    throw new PerdureError("EINVAL", `index ${index} is not below ${this.limit}, the size of "${this.record.name}"`);
+  }
+
   /** @throws EBUSY while pages of it are being saved */
   refuseSaved(): void {
     if (this.save === undefined) return;
@@ -67,7 +79,7 @@ export class InstanceState {
 export class RegionCore {
   readonly source: string;
   readonly shape: Shape;
-  readonly analysis: Pick<Analysis, "geometry" | "recovered">;
+  readonly geometry: Geometry;
   readonly freePages: FreePages;
   readonly arena: ChunkArena;
   readonly instances: Map<number, InstanceState> = new Map();
@@ -90,7 +102,7 @@ export class RegionCore {
 
   constructor(analysis: Analysis, source: string) {
     this.source = source;
-    this.analysis = analysis;
+    this.geometry = analysis.geometry;
     this.shape = new Shape(analysis.geometry);
     this.freePages = analysis.freePages;
     this.arena = analysis.arena;

@@ -40,9 +40,20 @@ export class FrameTable {
   }
 
   /** Index and claim of one page, read by themselves. */
-  entry(page: number): { index: number; claim: number } {
-    const words = new Uint32Array(2);
-    this.#memory.readInto(this.#shape.entryOffset(page), new Uint8Array(words.buffer));
-    return { index: words[0], claim: words[1] };
+  entry(page: number): FrameEntry {
+    return readEntry(this.#memory, this.#shape, page);
   }
+}
+
+/** One entry of the frame table. */
+export interface FrameEntry {
+  readonly index: number;
+  readonly claim: number;
+}
+
+/** Reads the entry of a page as the backing has it now. */
+export function readEntry(memory: Memory, shape: Shape, page: number): FrameEntry {
+  const words = new Uint32Array(2);
+  memory.readInto(shape.entryOffset(page), new Uint8Array(words.buffer));
+  return { index: words[0], claim: words[1] };
 }

@@ -2,6 +2,7 @@ import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
 import type { InstanceState, RegionCore } from "./core.ts";
+import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
 import { raiseMark } from "./state-record.ts";
 
@@ -131,10 +132,9 @@ export class FrameWriter {
       return;
     }
     this.memory.readInto(offset, target);
-    const words = new Uint32Array(2);
-    this.memory.readInto(this.core.shape.entryOffset(page), new Uint8Array(words.buffer));
-    const isSame = words[0] === index && ownerOf(words[1]) === owner;
-    if (isSame && (kindOf(words[1]) === kind.data || kindOf(words[1]) === kind.run)) return;
+    const now = readEntry(this.memory, this.core.shape, page);
+    const isSame = now.index === index && ownerOf(now.claim) === owner;
+    if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
     throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
       remedy: "open the region again to see it as it is now",
     });
@@ -218,7 +218,7 @@ export class FrameWriter {
     this.refuseUnwritable();
     instance.gate.close(this.thread);
     try {
-      if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);
+      instance.refuseDeleted();
       instance.refuseSaved();
       return act();
     } catch (error) {

@@ -70,11 +70,7 @@ export class InstanceOperations {
     const writer = this.#writer;
     const saved = instance.table(kind.data);
     const own = source.table(kind.data);
-    for (
-      let index = saved.next(0, instance.limit);
-      index < instance.limit;
-      index = saved.next(index + 1, instance.limit)
-    ) {
+    for (const index of saved.indices(0, instance.limit)) {
       const page = saved.get(index);
       writer.claim(page as Durable, source.owner, kind.data, index, writer.revision(page));
       writer.fence();
@@ -90,10 +86,7 @@ export class InstanceOperations {
     const pages: number[] = [];
     for (const kindNumber of tableKinds) {
       const table = instance.table(kindNumber);
-      for (let index = table.next(from, instance.limit); index < instance.limit; ) {
-        pages.push(table.get(index));
-        index = table.next(index + 1, instance.limit);
-      }
+      for (const index of table.indices(from, instance.limit)) pages.push(table.get(index));
     }
     return pages;
   }
@@ -101,10 +94,7 @@ export class InstanceOperations {
   #forgetFrom(instance: InstanceState, from: number): void {
     for (const kindNumber of tableKinds) {
       const table = instance.table(kindNumber);
-      for (let index = table.next(from, instance.limit); index < instance.limit; ) {
-        table.set(index, 0);
-        index = table.next(index + 1, instance.limit);
-      }
+      for (const index of table.indices(from, instance.limit)) table.set(index, 0);
     }
   }
 

@@ -203,7 +203,7 @@ export class Instance {
 
   #refuseGone(): void {
     this.#region.core.refuseUnusable();
-    if (this.#state.deleted) throw new PerdureError("ENOENT", `"${this.name}" was deleted`);
+    this.#state.refuseDeleted();
   }
 
   #refuseOutside(within: number, lengthBytes: number): void {
@@ -212,10 +212,8 @@ export class Instance {
   }
 
   #pageAt(index: number): number {
-    this.#refuseGone();
-    if (!Number.isInteger(index) || index < 0 || index >= this.#state.limit) {
-      throw new PerdureError("EINVAL", `index ${index} is not below ${this.#state.limit}, the size of "${this.name}"`);
-    }
+    this.#region.core.refuseUnusable();
+    this.#state.refuseOutside(index);
     return this.#state.table(kind.data).get(index);
   }
 

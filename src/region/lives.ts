@@ -42,6 +42,11 @@ export interface Life {
  */
 export type RegionUse = "new" | "closed" | "open" | "not-closed";
 
+/** The last process that wrote; undefined when there was none. */
+export function lastOwnerOf(state: RegionStateRecord): number | undefined {
+  return state.generation === 0 ? undefined : state.ownerPid;
+}
+
 /** Tells the use from the state record and from the writer's lock, which dies with the writer. */
 export function useOf(memory: Memory, state: RegionStateRecord): RegionUse {
   if (state.generation === 0) return "new";

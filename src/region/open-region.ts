@@ -1,6 +1,6 @@
 import { crc32, isSealed, PerdureError } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
-import type { Analysis, Recovered } from "./analysis.ts";
+import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
 import { analyze, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
 import { describeFinding } from "./findings.ts";
@@ -8,7 +8,7 @@ import { FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { InstanceOperations } from "./instance-operations.ts";
 import { type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
-import { type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
+import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
 import { recordsChecksum } from "./read-directory.ts";
@@ -73,7 +73,6 @@ export class OpenRegion {
     const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
     if (opening !== undefined) recover(memory, core, analysis, opening);
-    const previousPid = analysis.state.generation === 0 ? undefined : analysis.state.ownerPid;
     const start: StartReport = {
       kind: startReasons[reason].kind,
       reason,
@@ -81,9 +80,9 @@ export class OpenRegion {
       generation: core.state.generation,
       failedStarts: core.state.failedStarts,
       recovered: analysis.recovered,
-      healed: analysis.plan.heal.length + (analysis.stateLoser === undefined ? 0 : 1),
+      healed: healedOf(analysis),
       openMs: performance.now() - began,
-      previousPid,
+      previousPid: lastOwnerOf(analysis.state),
     };
     return new OpenRegion(memory, core, start, opening, 1);
   }

@@ -121,7 +121,7 @@ export class PageOperations {
     this.writer.refuseUnwritable();
     instance.gate.enter();
     try {
-      refuseOutside(instance, index);
+      instance.refuseOutside(index);
       refuseFresh(instance);
       const stripe = this.#core.names.stripeOf(instance.owner, index);
       acquire(this.#locks, stripe, this.writer.thread);
@@ -178,8 +178,8 @@ export class PageOperations {
   }
 
   #handOverInside(from: Place, to: Place): void {
-    refuseOutside(from.instance, from.index);
-    refuseOutside(to.instance, to.index);
+    from.instance.refuseOutside(from.index);
+    to.instance.refuseOutside(to.index);
     refuseFresh(from.instance);
     const { names } = this.#core;
     const stripeFrom = names.stripeOf(from.instance.owner, from.index);
@@ -237,16 +237,6 @@ export class PageOperations {
 export function isRunPart(writer: FrameWriter, page: number): boolean {
   assert(page < writer.core.shape.pages, "a page of the region");
   return writer.isTail(page) || (page + 1 < writer.core.state.marks[0] && writer.follows(page, page + 1));
-}
-
-function refuseOutside(instance: InstanceState, index: number): void {
-  if (instance.deleted) throw new PerdureError("ENOENT", `the instance "${instance.record.name}" was deleted`);
-  if (!Number.isInteger(index) || index < 0 || index >= instance.limit) {
-    throw new PerdureError(
-      "EINVAL",
-      `index ${index} is not below ${instance.limit}, the size of "${instance.record.name}"`,
-    );
-  }
 }
 
 /**

@@ -116,6 +116,11 @@ export class PageTable {
     return end;
   }
 
+  /** The indices from `from` to below `end` that have a page, in order; the one at hand may be cleared meanwhile. */
+  *indices(from: number, end: number): Generator<number, void, undefined> {
+    for (let index = this.next(from, end); index < end; index = this.next(index + 1, end)) yield index;
+  }
+
   /** The first index at or after `from` and before `end` that has no page, or `end`. */
   nextHole(from: number, end: number): number {
     let index = from;

@@ -5,7 +5,7 @@ import { Backing, MappedMemory, type Memory, type Survival } from "../memory/ind
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
 import { attributeBytes, formatType, formatVersion } from "./layout.ts";
-import { type Life, type RegionUse, readLives, useOf } from "./lives.ts";
+import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
@@ -204,11 +204,11 @@ export class PageRegion implements Disposable {
   info(): RegionInfo {
     const { core } = this.#attached.handle;
     core.refuseUnusable();
-    const { geometry } = core.analysis;
+    const { geometry } = core;
     return {
       source: core.source,
       state: useOf(this.#memory, core.state),
-      ownerPid: core.state.generation === 0 ? undefined : core.state.ownerPid,
+      ownerPid: lastOwnerOf(core.state),
       format: formatType,
       version: formatVersion,
       uuid: uuidText(geometry.uuid),
@@ -302,23 +302,22 @@ const READ_TRIES = 5;
 const READ_PAUSE_MS = 50;
 
 async function attachWhenSound(memory: Memory): Promise<Attached<OpenRegion>> {
-  for (let left = READ_TRIES - 1; left > 0 && memory.readOnly; left--) {
+  for (let tries = 1; ; tries++) {
     try {
       return attachNative(memory);
     } catch (error) {
-      if (!isPerdureError(error, "CORRUPT") || !memory.hasWriter) throw error;
+      if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
+      if (tries === READ_TRIES) throw beingChanged(memory.ranges[0].source, error);
     }
-    await sleep(READ_PAUSE_MS * (READ_TRIES - left));
+    await sleep(READ_PAUSE_MS * tries);
   }
-  try {
-    return attachNative(memory);
-  } catch (error) {
-    if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
-    throw new PerdureError("EBUSY", `${memory.ranges[0].source} is being changed by its writer`, {
-      remedy: "try again in a moment; if it stays so, run `perdure check` when the writer has stopped",
-      cause: error,
-    });
-  }
+}
+
+function beingChanged(source: string, cause: PerdureError): PerdureError {
+  return new PerdureError("EBUSY", `${source} is being changed by its writer`, {
+    remedy: "try again in a moment; if it stays so, run `perdure check` when the writer has stopped",
+    cause,
+  });
 }
 
 function attachNative(memory: Memory): Attached<OpenRegion> {

@@ -6,7 +6,7 @@ import { writeDual } from "./dual-record.ts";
 import { entryBytes, type Shape } from "./geometry.ts";
 import { type RegionStateRecord, regionOwner, stateLayout, stateSlots } from "./layout.ts";
 
-/** Entries are written in steps of this many pages, which is never more than one window. */
+/** Entries are made in steps of this many pages: 512 KiB of them. */
 const STEP_PAGES = 65536;
 
 /** Rewrites the superblock's record. The caller holds its lock. */
