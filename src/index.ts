@@ -10,14 +10,18 @@ export class Region extends PageRegion {
 
 export { ERRORS, type ErrorCode, formatSize, isPerdureError, PerdureError, parseSize } from "./base/index.ts";
 export type { BlockDevice, Extent } from "./device/index.ts";
-export type { Disk, DiskInfo } from "./disk/index.ts";
+export type { Disk, DiskInfo, DiskUsage } from "./disk/index.ts";
 export type { Survival } from "./memory/index.ts";
 export type {
+  DeletedInstance,
   Instance,
   InstanceInfo,
   InstanceOptions,
+  InstanceUsage,
   Life,
   Page,
+  PageState,
+  Quota,
   Recovered,
   RegionInfo,
   RegionOptions,

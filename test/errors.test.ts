@@ -334,6 +334,15 @@ provoke("UNKNOWN_FORMAT", "a superblock that names a format of somebody else", a
   await refused("UNKNOWN_FORMAT", '"mine"', folder, () => Region.open(path));
 });
 
+provoke("EDQUOT", "a page more than an instance may have", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  using region = await Region.open(path);
+  const kept = region.instance("test", "kept");
+  kept.setQuota({ maxPages: kept.pageCount });
+  await refused("EDQUOT", '"kept"', folder, () => kept.write(4000, eights));
+  kept.write(3, eights);
+});
+
 provoke("UNSUPPORTED_VERSION", "a later format version, a feature that nobody here knows", async (t) => {
   const { folder, path } = await savedRegion(t);
   const good = readFileSync(path);
@@ -343,8 +352,8 @@ provoke("UNSUPPORTED_VERSION", "a later format version, a feature that nobody he
     image.writeUInt32LE(crc32(image.subarray(12, 64)), 64);
     writeFileSync(path, image);
   };
-  patch(12, 1);
-  await refused("UNSUPPORTED_VERSION", "version 1", folder, () => Region.open(path));
+  patch(12, 2);
+  await refused("UNSUPPORTED_VERSION", "version 2", folder, () => Region.open(path));
   patch(24, 0x80);
   await refused("UNSUPPORTED_VERSION", "0x80", folder, () => Region.open(path));
   patch(20, 1);

@@ -11,6 +11,10 @@ export const ERRORS = {
     text: "something in use stands in the way",
     remedy: "release the pages, close the instance or disconnect the clients that hold it, then try again",
   },
+  EDQUOT: {
+    text: "the instance has as many pages as its quota allows",
+    remedy: "trim what is not needed, or raise its quota",
+  },
   EEXIST: {
     text: "the name is taken",
     remedy: "choose another name, or open the existing one without asking to create it",
@@ -64,8 +68,8 @@ export const ERRORS = {
     remedy: "close the handle and open the region again: opening recovers it",
   },
   READ_ONLY: {
-    text: "the region was opened read-only",
-    remedy: "open it for writing",
+    text: "the region was opened read-only, or the instance is a snapshot",
+    remedy: "open the region for writing; of a snapshot make a clone and write to that",
   },
   SCHEMA_MISMATCH: {
     text: "the instance was written by a program with another schema number",
@@ -81,7 +85,7 @@ export const ERRORS = {
   },
   UNSUPPORTED_VERSION: {
     text: "the memory was written by a version or with features that this program does not know",
-    remedy: "open it with the version of Perdure that the message names",
+    remedy: "open it with the version of Perdure that the message names; an older one is raised by `perdure upgrade`",
   },
 } as const;
 

@@ -11,6 +11,13 @@ export const region: TypedPositionalParameter<string> = {
 
 export const disk: TypedPositionalParameter<string> = { brief: "Name of the disk", placeholder: "NAME", parse: String };
 
+/** A name that says by its placeholder what of. */
+export const name = (placeholder: string): TypedPositionalParameter<string> => ({
+  brief: `Name of the ${placeholder === "SNAPSHOT" ? "snapshot" : "disk"}`,
+  placeholder,
+  parse: String,
+});
+
 /** A flag without a value. */
 export const toggle = (brief: string): TypedFlagParameter<boolean | undefined> => ({
   kind: "boolean",
@@ -33,6 +40,15 @@ export const size = (brief: string): TypedFlagParameter<number> => ({
 export const optionalSize = (brief: string): TypedFlagParameter<number | undefined> => ({
   kind: "parsed",
   parse: someBytes,
+  placeholder: "SIZE",
+  brief,
+  optional: true,
+});
+
+/** A limit that may be given: a size, or 0. */
+export const optionalLimit = (brief: string): TypedFlagParameter<number | undefined> => ({
+  kind: "parsed",
+  parse: parseSize,
   placeholder: "SIZE",
   brief,
   optional: true,

@@ -9,6 +9,8 @@ import * as parameters from "./parameters.ts";
 const { region, disk, json, toggle, optionalSize, optionalText } = parameters;
 const onRegion = { kind: "tuple", parameters: [region] } as const;
 const onDisk = { kind: "tuple", parameters: [region, disk] } as const;
+const onDisks = (first: string, second: string) =>
+  ({ kind: "tuple", parameters: [region, parameters.name(first), parameters.name(second)] }) as const;
 
 const format = buildCommand({
   loader: async () => inContext((await import("./commands/format.ts")).format),
@@ -38,7 +40,7 @@ const info = buildCommand({
 
 const ls = buildCommand({
   loader: async () => inContext((await import("./commands/ls.ts")).ls),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { deleted: toggle("List what can be undeleted"), json } },
   docs: { brief: "List what lives in a region: disks and all other instances" },
 });
 
@@ -71,13 +73,100 @@ const diskRoutes = buildRouteMap({
       parameters: { positional: onDisk, flags: { size: parameters.size("New size, at least the present one") } },
       docs: { brief: "Make a disk larger" },
     }),
+    snapshot: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-snapshot.ts")).diskSnapshot),
+      parameters: { positional: onDisks("NAME", "SNAPSHOT") },
+      docs: {
+        brief: "Keep a disk as it is now, as a read-only disk of another name",
+        fullDescription:
+          "Takes no time and no memory: all blocks are shared, and a block is copied when\n" +
+          "the disk is written. A snapshot is served like any disk, read-only.",
+      },
+    }),
+    clone: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-clone.ts")).diskClone),
+      parameters: { positional: onDisks("SNAPSHOT", "NAME") },
+      docs: { brief: "Make a disk of a snapshot; it shares its blocks, and may be written" },
+    }),
+    promote: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-promote.ts")).diskPromote),
+      parameters: { positional: onDisks("SNAPSHOT", "NAME") },
+      docs: {
+        brief: "Put a snapshot or a clone in the place of a disk",
+        fullDescription:
+          "The disk NAME becomes what SNAPSHOT holds; what it was before is deleted, and\n" +
+          "can be undeleted. A snapshot stays; a clone takes the name and loses its own.",
+      },
+    }),
+    rename: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-rename.ts")).diskRename),
+      parameters: { positional: onDisks("NAME", "NEW-NAME") },
+      docs: { brief: "Give a disk another name" },
+    }),
     rm: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rm.ts")).diskRm),
-      parameters: { positional: onDisk },
-      docs: { brief: "Delete a disk and everything on it" },
+      parameters: {
+        positional: onDisk,
+        flags: { purge: toggle("Free its memory now; also of one that was deleted before") },
+      },
+      docs: {
+        brief: "Delete a disk; it can be undeleted until its memory is needed",
+        fullDescription:
+          "The name is free at once. The blocks stay until the region has no other free\n" +
+          "memory. Snapshots and clones that share blocks with it lose nothing.",
+      },
+    }),
+    undelete: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-undelete.ts")).diskUndelete),
+      parameters: {
+        positional: onDisk,
+        flags: { as: optionalText("NAME", "Another name for it, when its own was taken") },
+      },
+      docs: { brief: "Bring back the disk of a name that was deleted last" },
     }),
   },
-  docs: { brief: "Make, list, grow and delete the RAM disks of a region" },
+  docs: { brief: "Make, list, grow, share and delete the RAM disks of a region" },
+});
+
+const du = buildCommand({
+  loader: async () => inContext((await import("./commands/du.ts")).du),
+  parameters: { positional: onRegion, flags: { json } },
+  docs: {
+    brief: "Show what takes the memory of a region, and what is shared",
+    fullDescription:
+      "OWN is memory that only this instance names; SHARED is what it shows beside\n" +
+      "that and shares with the snapshots below it, where it is counted as their own.",
+  },
+});
+
+const quota = buildCommand({
+  loader: async () => inContext((await import("./commands/quota.ts")).quota),
+  parameters: {
+    positional: onDisk,
+    flags: {
+      min: parameters.optionalLimit("Memory that it is guaranteed; 0 for none"),
+      max: parameters.optionalLimit("Memory that it may take; 0 for no limit"),
+      subsystem: optionalText("SUBSYSTEM", "What NAME is, if not a disk"),
+      json,
+    },
+  },
+  docs: {
+    brief: "Show or set how much memory a disk is guaranteed, and may take",
+    fullDescription:
+      "A disk that is guaranteed its whole size never answers ENOSPC. Memory that is\n" +
+      "shared with a snapshot counts there, so a guarantee holds for copies of it.",
+  },
+});
+
+const upgrade = buildCommand({
+  loader: async () => inContext((await import("./commands/upgrade.ts")).upgrade),
+  parameters: { positional: onRegion },
+  docs: {
+    brief: "Raise a region of an older format version to this one",
+    fullDescription:
+      "Nothing in it changes but its version, so that it can have snapshots, quotas\n" +
+      "and undelete. Programs that know only the older version cannot open it then.",
+  },
 });
 
 const serve = buildCommand({
@@ -135,7 +224,7 @@ const start = buildCommand({
 
 /** Every command by its name. */
 export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
-  routes: { start, serve, format, info, ls, check, disk: diskRoutes },
+  routes: { start, serve, format, info, ls, du, check, disk: diskRoutes, quota, upgrade },
   docs: { brief: "Memory that outlives the program that wrote it" },
 });
 

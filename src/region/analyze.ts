@@ -10,6 +10,7 @@ import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlo
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
+import { settleLayers } from "./settle-layers.ts";
 
 /**
  * Reads superblock, directory and frame table once and derives everything else. Stores nothing, is bounded by the
@@ -19,9 +20,9 @@ import { FrameReader } from "./read-frames.ts";
  */
 export function analyze(memory: Memory): Analysis {
   const findings = new Findings();
-  const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], endRecords: [] };
+  const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], restate: [], endRecords: [] };
   const recovered: Recovered = { losers: 0, orphans: 0, beyondSize: 0, volatile: 0, unfinished: 0 };
-  const { geometry, fromCopy } = readGeometry(memory);
+  const { geometry, fromCopy, isTornUpgrade } = readGeometry(memory);
   const shape = new Shape(geometry);
   if (fromCopy) findings.add({ where: "geometry", expected: "a right CRC", found: "damage; the copy was used" });
   const { state, loser } = readState(memory, shape);
@@ -40,10 +41,12 @@ export function analyze(memory: Memory): Analysis {
   const arena = new ChunkArena(shape.pages);
   if (wasClosed) verifyDirectory(memory, shape, directoryPages, state, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
+  settleLayers(instances, geometry.version, plan, findings);
   const scan = { table, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
   new FrameReader(scan).read();
   return {
     geometry,
+    isTornUpgrade,
     state,
     stateLoser: loser,
     plan,

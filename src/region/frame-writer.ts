@@ -1,7 +1,7 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
-import type { InstanceState, RegionCore } from "./core.ts";
+import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
 import { raiseMark } from "./state-record.ts";
@@ -33,13 +33,18 @@ export class FrameWriter {
   // ---- taking ----------------------------------------------------------------------------------------------
 
   /**
-   * Takes a free page. `overwriting` may use the reserve.
+   * Takes a free page for an instance that is to have one page more, or for the region itself.
    *
    * Rule 5: everything that an operation needs is taken before its first store.
-   * @throws ENOSPC
+   * @throws ENOSPC, EDQUOT
    */
-  take(overwriting: boolean): Draft {
-    if (!overwriting) this.#refuseReserve(1);
+  take(instance?: InstanceState): Draft {
+    this.refuseMore(instance, 1);
+    return this.takeReserved();
+  }
+
+  /** Takes a free page, of the reserve if need be: another one is given back for it soon. @throws ENOSPC */
+  takeReserved(): Draft {
     for (;;) {
       const page = this.core.freePages.take(this.#hint);
       if (page >= 0) {
@@ -52,10 +57,10 @@ export class FrameWriter {
 
   /** Takes `count` single pages, all or none. @throws ENOSPC */
   takeSingles(count: number): Draft[] {
-    this.#refuseReserve(count);
+    this.refuseMore(undefined, count);
     const pages: Draft[] = [];
     try {
-      while (pages.length < count) pages.push(this.take(false));
+      while (pages.length < count) pages.push(this.take());
     } catch (error) {
       for (const page of pages) this.untake(page);
       throw error;
@@ -63,10 +68,10 @@ export class FrameWriter {
     return pages;
   }
 
-  /** Takes an aligned run of 2^order pages. @returns its first page. @throws ENOSPC */
-  takeRun(order: number): Draft {
+  /** Takes an aligned run of 2^order pages for an instance. @returns its first page. @throws ENOSPC, EDQUOT */
+  takeRun(instance: InstanceState, order: number): Draft {
     const length = 2 ** order;
-    this.#refuseReserve(length);
+    this.refuseMore(instance, length);
     for (;;) {
       const page = this.core.freePages.takeRun(order);
       if (page >= 0) return page as Draft;
@@ -79,12 +84,22 @@ export class FrameWriter {
     this.core.freePages.release(page);
   }
 
-  #refuseReserve(pages: number): void {
-    if (this.core.freeCount - pages < this.core.reservePages) throw this.#noSpace(pages);
+  /** What others are guaranteed is not given to this one, nor more than its quota. @throws ENOSPC, EDQUOT */
+  refuseMore(instance: InstanceState | undefined, pages: number): void {
+    const { core } = this;
+    if (instance !== undefined) refuseQuota(instance, pages);
+    const others = core.promised === 0 || instance === undefined ? core.promised : core.promised - missingOf(instance);
+    if (core.freeCount - pages < core.reservePages + others) throw this.#noSpace(pages);
+  }
+
+  /** @throws ENOSPC when so many more pages cannot be guaranteed */
+  refusePromise(pages: number): void {
+    const { core } = this;
+    if (pages > 0 && core.freeCount - pages < core.reservePages + core.promised) throw this.#noSpace(pages);
   }
 
   #noSpace(pages: number): PerdureError {
-    const what = pages === 1 ? "a page" : `an aligned run of ${pages} pages`;
+    const what = pages === 1 ? "a page" : `${pages} pages`;
     return new PerdureError("ENOSPC", `${this.core.source} has no room for ${what}`);
   }
 
@@ -125,7 +140,7 @@ export class FrameWriter {
    *
    * @throws EBUSY when it has
    */
-  copyPage(owner: number, index: number, page: number, within: number, target: Uint8Array): void {
+  copyPage(instance: InstanceState, index: number, page: number, within: number, target: Uint8Array): void {
     const offset = this.core.shape.pageOffset(page) + within;
     if (!this.memory.readOnly) {
       target.set(this.memory.bytes(offset, target.length));
@@ -133,7 +148,7 @@ export class FrameWriter {
     }
     this.memory.readInto(offset, target);
     const now = readEntry(this.memory, this.core.shape, page);
-    const isSame = now.index === index && ownerOf(now.claim) === owner;
+    const isSame = now.index === index && isOfLayers(instance, ownerOf(now.claim));
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
     throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
       remedy: "open the region again to see it as it is now",
@@ -178,6 +193,13 @@ export class FrameWriter {
     return revisionOf(this.claimOf(page));
   }
 
+  /** Rule 4: bits of a mask are set one atomic OR at a time, so two threads lose none. */
+  orMask(page: number, bit: number, bits: number): void {
+    const offset = this.core.shape.pageOffset(page) + 4 * (bit >>> 5);
+    this.memory.or32(offset, bits);
+    this.memory.flush(offset, 4);
+  }
+
   /** True for a tail of an aligned run. */
   isTail(page: number): boolean {
     return kindOf(this.claimOf(page)) === kind.run;
@@ -216,10 +238,17 @@ export class FrameWriter {
    */
   alone<T>(instance: InstanceState, act: () => T): T {
     this.refuseUnwritable();
-    instance.gate.close(this.thread);
-    try {
+    return this.drained(instance, () => {
       instance.refuseDeleted();
       instance.refuseSaved();
+      return act();
+    });
+  }
+
+  /** As `alone`, whatever the instance is. */
+  drained<T>(instance: InstanceState, act: () => T): T {
+    instance.gate.close(this.thread);
+    try {
       return act();
     } catch (error) {
       throw this.core.failed(error);
@@ -227,4 +256,18 @@ export class FrameWriter {
       instance.gate.open();
     }
   }
+}
+
+/** @throws EDQUOT when so many more pages are more than an instance may have */
+export function refuseQuota({ pages, record }: InstanceState, more: number): void {
+  const most = record.quotaMaxPages;
+  if (most === 0 || pages + more <= most) return;
+  throw new PerdureError("EDQUOT", `"${record.name}" has ${pages} pages, and its quota is ${most}`);
+}
+
+/** True when an owner is the instance or a layer below it: a merge may have handed the page from one to the next. */
+function isOfLayers(instance: InstanceState, owner: number): boolean {
+  let layer: InstanceState | undefined = instance;
+  while (layer !== undefined && layer.owner !== owner) layer = layer.parent;
+  return layer !== undefined;
 }

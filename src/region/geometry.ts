@@ -1,7 +1,7 @@
 import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
-import type { Memory } from "../memory/index.ts";
-import { formatVersion, type Geometry, geometryLayout, knownFeatures, maxTimeMs } from "./layout.ts";
+import { type Memory, persist } from "../memory/index.ts";
+import { formatVersion, type Geometry, geometryLayout, knownFeatures, maxTimeMs, oldestVersion } from "./layout.ts";
 
 export const entryBytes = 8;
 /** A close checksum covers this many bytes of the frame table. */
@@ -30,6 +30,8 @@ export class Shape {
   readonly firstPage: number;
   /** The last page holds the geometry copy. */
   readonly lastPage: number;
+  /** How many indices one page of masks is for. */
+  readonly masksPerPage: number;
 
   constructor(geometry: { pageBytes: number; pages: number; chunkPages: number }) {
     this.pageBytes = geometry.pageBytes;
@@ -40,6 +42,7 @@ export class Shape {
     this.checksums = Math.ceil(this.tableBytes / checksumBlockBytes);
     this.firstPage = Math.ceil((this.checksumsOffset + 4 * this.checksums) / this.pageBytes);
     this.lastPage = this.pages - 1;
+    this.masksPerPage = 8 * this.pageBytes;
   }
 
   pageOffset(page: number): number {
@@ -86,7 +89,7 @@ const SUMMED_FROM = 12;
 
 /** Makes the geometry's bytes with their CRC; magic and type stay zero. */
 export function encodeGeometry(geometry: Omit<Geometry, "crc" | "magicLow" | "magicHigh" | "type">): Uint8Array {
-  const encoded = geometryLayout.encode(geometry);
+  const encoded = geometryLayout.encode({ ...geometry, magicLow: 0, magicHigh: 0, type: 0 });
   geometryLayout.fields.crc.write(new DataView(encoded.buffer), sumOf(encoded));
   return encoded;
 }
@@ -100,10 +103,40 @@ function decodeGeometry(encoded: Uint8Array): Geometry | undefined {
   return geometry.crc === sumOf(encoded) ? geometry : undefined;
 }
 
-/** The geometry of a region, and whether its first place was damaged and the copy used. */
+/** The geometry of a region, and from where it is. */
 export interface FoundGeometry {
   readonly geometry: Geometry;
+  /** Its first place was damaged, and the copy used. */
   readonly fromCopy: boolean;
+  /** An upgrade was killed after the copy was rewritten; the first place is half old, half new. */
+  readonly isTornUpgrade: boolean;
+}
+
+/** Writes a geometry in both of its places: the copy first, so that one of them counts at any time. */
+export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry): void {
+  const encoded = encodeGeometry(geometry);
+  memory.fill(shape.geometryCopyOffset, encoded);
+  persist(memory, shape.geometryCopyOffset, encoded.length);
+  memory.fill(SUMMED_FROM, encoded.subarray(SUMMED_FROM));
+  persist(memory, 0, encoded.length);
+}
+
+/** True for a first place in which version and CRC are each that of the copy or that of an older version. */
+function isTornUpgrade(found: Uint8Array, geometry: Geometry): boolean {
+  const words = [geometryLayout.fields.version.offset, geometryLayout.fields.crc.offset];
+  for (let version = oldestVersion; version < geometry.version; version++) {
+    const [older, newer] = [version, geometry.version].map((one) => encodeGeometry({ ...geometry, version: one }));
+    const isMixed = found.every((byte, at) => {
+      if (at < SUMMED_FROM) return true;
+      const word = words.find((offset) => at >= offset && at < offset + 4);
+      if (word === undefined) return byte === newer[at];
+      return [older, newer].some(
+        (one) => Buffer.compare(one.subarray(word, word + 4), found.subarray(word, word + 4)) === 0,
+      );
+    });
+    if (isMixed) return true;
+  }
+  return false;
 }
 
 /**
@@ -114,13 +147,14 @@ export interface FoundGeometry {
 export function readGeometry(memory: Memory): FoundGeometry {
   const { lengthBytes, source } = memory.ranges[0];
   if (memory.ranges.length > 1) throw new PerdureError("EINVAL", `${source}: a region has one range so far`);
-  const first = decodeGeometry(memory.read(0, geometryLayout.sizeBytes));
+  const head = memory.read(0, geometryLayout.sizeBytes);
+  const first = decodeGeometry(head);
   const geometry = first ?? findCopy(memory);
   if (geometry === undefined) throw new PerdureError("CORRUPT", `${source}: the geometry and its copy are damaged`);
-  if (geometry.version !== formatVersion) {
+  if (geometry.version < oldestVersion || geometry.version > formatVersion) {
     throw new PerdureError(
       "UNSUPPORTED_VERSION",
-      `${source} is of format version ${geometry.version}, not ${formatVersion}`,
+      `${source} is of format version ${geometry.version}; this program knows ${oldestVersion} to ${formatVersion}`,
     );
   }
   const unknown = geometry.incompatible & ~knownFeatures.incompatible;
@@ -136,7 +170,8 @@ export function readGeometry(memory: Memory): FoundGeometry {
       `${source}: ${geometry.pages} pages of ${geometry.pageBytes} bytes do not fit its ${lengthBytes} bytes`,
     );
   }
-  return { geometry, fromCopy: first === undefined };
+  const isTorn = first === undefined && isTornUpgrade(head, geometry);
+  return { geometry, fromCopy: first === undefined && !isTorn, isTornUpgrade: isTorn };
 }
 
 function isPossible(geometry: Geometry, lengthBytes: number): boolean {

@@ -7,7 +7,9 @@ import { bytes, type Decoded, Layout, text, u32, u32Array, u64 } from "../base/i
  *     | superblock | frame table | close checksums | pages ...            pages | geometry copy |
  */
 export const formatType = 1;
-export const formatVersion = 0;
+export const formatVersion = 1;
+/** Version 0 promised nothing, but it differs so little that it is opened, too; it has no layers. */
+export const oldestVersion = 0;
 /** Feature words that this program knows; an unknown incompatible bit refuses the region. */
 export const knownFeatures = { compatible: 0, readOnlyCompatible: 0, incompatible: 0 } as const;
 
@@ -37,7 +39,7 @@ export const geometryLayout = new Layout("geometry", 128, {
   magicLow: u32(0, "low half of the magic, the superblock's own commit"),
   magicHigh: u32(4, "high half"),
   type: u32(8, "format type: 1"),
-  version: u32(12, "format version: 0"),
+  version: u32(12, "format version: 1; version 0 has no layers, quotas and deleted instances"),
   compatible: u32(16, "feature bits that an old program may ignore"),
   readOnlyCompatible: u32(20, "feature bits without which a program may only read"),
   incompatible: u32(24, "feature bits without which a program must refuse"),
@@ -82,24 +84,31 @@ export const lifeLayout = new Layout("life", 64, {
 /** Half of an instance's dual record. Record r stands at byte 1024 r of the directory and belongs to owner r + 2. */
 export const recordLayout = new Layout("instance record", 512, {
   sequence: u64(0, "region-wide sequence of this version of the record"),
-  state: u32(8, "0 free, 1 pending, 2 live, 3 deleting"),
+  state: u32(8, "0 free, 1 pending, 2 live, 3 deleting, 4 deleted"),
   owner: u32(12, "its own owner number"),
-  parent: u32(16, "owner of the layer below, 0 for none (format version 1)"),
-  reach: u32(20, "index at or above which the parent is not asked (format version 1)"),
+  parent: u32(16, "owner of the layer below, 0 for none"),
   schema: u32(24, "schema number of the program that owns the data"),
-  flags: u32(28, "reserved, 0"),
+  flags: u32(28, "bit 0: read-only, a snapshot"),
   sizeBytes: u64(32, "pages at an index of ceil(size / page size) or above do not belong to it"),
-  quotaMinPages: u64(40, "pages guaranteed (format version 1)"),
-  quotaMaxPages: u64(48, "pages at most, 0 for no limit (format version 1)"),
+  quotaMinPages: u64(40, "pages guaranteed"),
+  quotaMaxPages: u64(48, "pages at most, 0 for no limit"),
   createdMs: u64(56, "time of creation, ms since 1970"),
   changedMs: u64(64, "time of the last change of this record"),
   source: u32(72, "pending only: owner to whom its pages go back if it is never committed, 0 for none"),
   subsystem: text(76, 32, "subsystem, UTF-8"),
   name: text(108, 256, "name, UTF-8"),
   attributes: bytes(364, attributeBytes, "belongs to the subsystem"),
+  successor: u32(460, "of a snapshot: the pending layer that takes its old name over, 0 for none"),
+  reach: u64(464, "index at or above which the parent is not asked"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
-export const recordState = { free: 0, pending: 1, live: 2, deleting: 3 } as const;
+/**
+ * - `pending`: has no name yet; every open drops it
+ * - `deleting`: its pages go; with several children it stays, hidden, until one is left
+ * - `deleted`: has no name any longer, and stays until it is undeleted or its pages are needed
+ */
+export const recordState = { free: 0, pending: 1, live: 2, deleting: 3, deleted: 4 } as const;
+export const recordFlags = { readOnly: 1 } as const;
 export const recordBytes: number = 2 * recordLayout.sizeBytes;
 
 export type Geometry = Decoded<typeof geometryLayout.fields>;

@@ -1,13 +1,16 @@
-import { crc32, isSealed, PerdureError } from "../base/index.ts";
+import { crc32, isPerdureError, isSealed, PerdureError } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
 import { analyze, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
+import { Directory } from "./directory.ts";
 import { describeFinding } from "./findings.ts";
 import { FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
+import { writeGeometry } from "./geometry.ts";
 import { InstanceOperations } from "./instance-operations.ts";
-import { type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
+import { LayerOperations } from "./layer-operations.ts";
+import { formatVersion, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
@@ -43,6 +46,7 @@ export class OpenRegion {
   readonly pages: PageOperations;
   readonly runs: RunOperations;
   readonly instances: InstanceOperations;
+  readonly layers: LayerOperations;
   readonly #opening: Opening | undefined;
   readonly #thread: number;
 
@@ -61,7 +65,9 @@ export class OpenRegion {
     const writer = new FrameWriter(memory, core, thread);
     this.pages = new PageOperations(writer);
     this.runs = new RunOperations(writer);
-    this.instances = new InstanceOperations(writer);
+    const directory = new Directory(writer);
+    this.instances = new InstanceOperations(writer, directory);
+    this.layers = new LayerOperations(writer, directory, this.instances);
   }
 
   /** Analyzes and, when the memory may be written, recovers. @throws CORRUPT, UNSUPPORTED_VERSION, EIO */
@@ -84,12 +90,45 @@ export class OpenRegion {
       openMs: performance.now() - began,
       previousPid: lastOwnerOf(analysis.state),
     };
-    return new OpenRegion(memory, core, start, opening, 1);
+    const region = new OpenRegion(memory, core, start, opening, 1);
+    if (opening !== undefined) region.layers.finishDeleting();
+    return region;
   }
 
   /** The same region for another thread, with that thread's own handle of the memory. */
   forThread(memory: Memory, thread: number): OpenRegion {
     return new OpenRegion(memory, this.core, this.start, undefined, thread);
+  }
+
+  /**
+   * Runs an operation that needs pages; when there are none, the instances that were deleted longest ago are purged for
+   * it. An operation that finds no page has stored nothing, so it is begun anew.
+   *
+   * @throws ENOSPC when nothing is left to purge
+   */
+  withRoom<T>(act: () => T): T {
+    for (;;) {
+      try {
+        return act();
+      } catch (error) {
+        if (!isPerdureError(error, "ENOSPC") || !this.layers.purgeOldest()) throw error;
+      }
+    }
+  }
+
+  /** Raises the format version to the one of this program. @throws READ_ONLY, POISONED, EIO */
+  upgrade(): void {
+    const { core, memory } = this;
+    core.refuseUnusable();
+    if (memory.readOnly) throw new PerdureError("READ_ONLY", `${core.source} was opened read-only`);
+    if (core.geometry.version === formatVersion) return;
+    const geometry = { ...core.geometry, version: formatVersion };
+    try {
+      writeGeometry(memory, core.shape, geometry);
+    } catch (error) {
+      throw core.failed(error);
+    }
+    core.geometry = geometry;
   }
 
   /**

@@ -14,22 +14,31 @@ export class Page implements Disposable {
   readonly #memory: Memory;
   readonly #core: RegionCore;
   readonly #pages: number;
+  readonly #isCopy: boolean;
   #held = true;
   /** What a reader was given: its mapping must not be touched where the file has a hole. */
   #copy: Uint8Array | undefined;
 
-  constructor(memory: Memory, core: RegionCore, number: number, index: number, pages = 1) {
+  /** `isCopy`: it belongs to a snapshot, so what is given out is a copy. */
+  constructor(
+    memory: Memory,
+    core: RegionCore,
+    number: number,
+    index: number,
+    { pages = 1, isCopy = false }: { pages?: number; isCopy?: boolean } = {},
+  ) {
     this.#memory = memory;
     this.#core = core;
     this.number = number;
     this.index = index;
     this.#pages = pages;
+    this.#isCopy = isCopy || memory.readOnly;
     for (let k = 0; k < pages; k++) core.pins.set(number + k, (core.pins.get(number + k) ?? 0) + 1);
   }
 
   /**
-   * The memory itself; for a reader a copy of it. Stores here are kept at once, one machine word at a time: what must
-   * change as a whole is written with `instance.write`. Empty after the region was closed.
+   * The memory itself; for a reader, and of a snapshot, a copy of it. Stores here are kept at once, one machine word at
+   * a time: what must change as a whole is written with `instance.write`. Empty after the region was closed.
    *
    * @throws CLOSED when the page was disposed or the region closed
    */
@@ -37,7 +46,7 @@ export class Page implements Disposable {
     this.#refuseGone();
     const offset = this.#core.shape.pageOffset(this.number);
     const lengthBytes = this.#pages * this.#core.shape.pageBytes;
-    if (!this.#memory.readOnly) return this.#memory.bytes(offset, lengthBytes);
+    if (!this.#isCopy) return this.#memory.bytes(offset, lengthBytes);
     this.#copy ??= this.#memory.read(offset, lengthBytes);
     return this.#copy;
   }

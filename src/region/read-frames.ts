@@ -146,14 +146,32 @@ export class FrameReader {
     if (ownerOf(claim) === regionOwner) this.#fileOwn(page, index, claim);
     else if (instance === undefined) this.#report(page, index, claim, "an owner that exists");
     else if (kindNumber === kind.run) this.#fileTail(instance, page, index, claim);
-    else if (kindNumber !== kind.data && kindNumber !== kind.volatile) {
-      this.#report(page, index, claim, "a kind that instances of format version 0 have");
+    else if (kindNumber !== kind.data && kindNumber !== kind.volatile && kindNumber !== kind.table) {
+      this.#report(page, index, claim, "a kind that instances have");
     } else if (instance.ends) this.#end(instance, page, index, claim);
+    else if (kindNumber === kind.table && index < this.#tablesOf(instance))
+      this.#fileTable(instance, page, index, claim);
     else {
       plan.free.push(page);
       if (kindNumber === kind.volatile) recovered.volatile++;
       else recovered.beyondSize++;
     }
+  }
+
+  // Without a parent there is nothing to mask, and from the reach on the parent is not asked.
+  #tablesOf({ record }: FoundInstance): number {
+    return record.parent === 0 ? 0 : Math.ceil(record.reach / this.#scan.shape.masksPerPage);
+  }
+
+  /** A page of masks is changed in place and never replaced, so there is one of each. */
+  #fileTable(instance: FoundInstance, page: number, index: number, claim: number): void {
+    const other = instance.masks.get(index);
+    if (other !== 0) {
+      this.#report(page, index, claim, `one page of masks of a range (another is at page ${other})`);
+      return;
+    }
+    instance.masks.set(index, page);
+    instance.pages++;
   }
 
   #fileOwn(page: number, index: number, claim: number): void {
@@ -276,6 +294,7 @@ export class FrameReader {
     else {
       instance.data.set(index, page);
       instance.pages++;
+      instance.tails++;
     }
   }
 

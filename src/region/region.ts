@@ -4,7 +4,16 @@ import { type Attached, attachMemory, formatMemory, isBlank } from "../format/in
 import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
-import { attributeBytes, formatType, formatVersion } from "./layout.ts";
+import {
+  byNames,
+  type DeletedInstance,
+  type InstanceInfo,
+  type InstanceOptions,
+  type InstanceUsage,
+  infoOf,
+} from "./instance-info.ts";
+import { refuseBadQuota } from "./instance-operations.ts";
+import { attributeBytes, formatType, recordState } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
@@ -25,31 +34,6 @@ export interface RegionOptions {
   readonly trustFile?: boolean;
 }
 
-/** How an instance is opened. */
-export interface InstanceOptions {
-  readonly create?: boolean;
-  /** Size of a new instance in bytes; without it there is no bound but the region's. */
-  readonly sizeBytes?: number;
-  /** Schema number of the program: a mismatch with what is stored is an error. */
-  readonly schema?: number;
-  readonly attributes?: Uint8Array;
-  /** Make it under its name only when `publish()` is called; until then every open drops it. */
-  readonly pending?: boolean;
-  /** The instance to which pages of a pending one go back if it is never published. */
-  readonly source?: { readonly subsystem: string; readonly name: string };
-}
-
-/** One line of `list()`. */
-export interface InstanceInfo {
-  readonly subsystem: string;
-  readonly name: string;
-  readonly owner: number;
-  readonly sizeBytes: number;
-  readonly pages: number;
-  readonly schema: number;
-  readonly created: Date;
-}
-
 /** What `info()` tells. */
 export interface RegionInfo {
   readonly source: string;
@@ -65,6 +49,10 @@ export interface RegionInfo {
   readonly freePages: number;
   /** Pages that only overwriting may use, so that a full region still takes new content for what it holds. */
   readonly reservePages: number;
+  /** Pages that instances are guaranteed and do not have yet. */
+  readonly promisedPages: number;
+  /** Pages of deleted instances: they are taken when there are no free ones. */
+  readonly deletedPages: number;
   readonly metadataPages: number;
   readonly instances: number;
   readonly survival: Survival;
@@ -144,8 +132,9 @@ export class PageRegion implements Disposable {
     core.refuseUnusable();
     const present = core.byName.get(nameKey(subsystem, name));
     if (present !== undefined && options.pending !== true) {
-      refuseSchema(present, options.schema);
-      return new Instance(this.#attached.handle, present);
+      const instance = new Instance(this.#attached.handle, present);
+      this.#settleSchema(instance, present, options);
+      return instance;
     }
     if (options.create !== true && options.pending !== true) {
       throw new PerdureError("ENOENT", `there is no ${subsystem} of the name "${name}" in ${this.source}`);
@@ -154,19 +143,20 @@ export class PageRegion implements Disposable {
   }
 
   #create(subsystem: string, name: string, options: InstanceOptions): InstanceState {
-    const { core, instances } = this.#attached.handle;
+    const { handle } = this.#attached;
+    const { core } = handle;
     if (this.readOnly) throw new PerdureError("READ_ONLY", `${this.source} was opened read-only`);
     const attributes = options.attributes ?? new Uint8Array(0);
     if (attributes.length > attributeBytes) {
       throw new PerdureError("EINVAL", `attributes have at most ${attributeBytes} bytes, not ${attributes.length}`);
     }
     const schema = options.schema ?? 0;
-    if (!Number.isInteger(schema) || schema < 0 || schema >= 2 ** 32) {
-      throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
-    }
+    refuseBadSchema(schema);
     const unbounded = maxSizeOf(core.shape.pageBytes);
     const { source } = options;
-    return instances.directory.create({
+    const quota = { minPages: 0, maxPages: 0, ...options.quota };
+    refuseBadQuota(quota);
+    const wanted = {
       subsystem,
       name,
       sizeBytes: parseSize(options.sizeBytes ?? unbounded),
@@ -174,7 +164,21 @@ export class PageRegion implements Disposable {
       attributes,
       pending: options.pending ?? false,
       source: source === undefined ? 0 : this.#ownerOf(source.subsystem, source.name),
-    });
+      quotaMinPages: quota.minPages,
+      quotaMaxPages: quota.maxPages,
+    };
+    return handle.withRoom(() => handle.layers.create(wanted, { over: options.over ?? false }));
+  }
+
+  #settleSchema(instance: Instance, state: InstanceState, { schema, migrate }: InstanceOptions): void {
+    const from = state.record.schema;
+    if (schema === undefined || schema === from) return;
+    if (migrate === undefined || this.readOnly) refuseSchema(state, schema);
+    else {
+      refuseBadSchema(schema);
+      migrate(instance, from);
+      this.#attached.handle.instances.setSchema(state, schema);
+    }
   }
 
   #ownerOf(subsystem: string, name: string): number {
@@ -189,16 +193,53 @@ export class PageRegion implements Disposable {
     core.refuseUnusable();
     return Array.from(core.byName.values())
       .filter(({ record }) => subsystem === undefined || record.subsystem === subsystem)
-      .map(({ owner, record, pages }) => ({
-        subsystem: record.subsystem,
-        name: record.name,
-        owner,
-        sizeBytes: record.sizeBytes,
-        pages,
-        schema: record.schema,
-        created: new Date(record.createdMs),
-      }))
-      .sort((a, b) => a.subsystem.localeCompare(b.subsystem) || a.name.localeCompare(b.name));
+      .map(infoOf)
+      .sort(byNames);
+  }
+
+  /** As `list`, with the pages that are shared; this walks through all pages of layers. */
+  usage(subsystem?: string): InstanceUsage[] {
+    return this.list(subsystem).map((info) => ({
+      ...info,
+      sharedPages: this.instance(info.subsystem, info.name).countShared(),
+    }));
+  }
+
+  /** The instances that were deleted and whose pages were not needed yet, the newest first. */
+  deleted(subsystem?: string): DeletedInstance[] {
+    const { core } = this.#attached.handle;
+    core.refuseUnusable();
+    return Array.from(core.instances.values())
+      .filter(({ record }) => record.state === recordState.deleted)
+      .filter(({ record }) => subsystem === undefined || record.subsystem === subsystem)
+      .map((state) => ({ ...infoOf(state), deleted: new Date(state.record.changedMs) }))
+      .sort((a, b) => b.deleted.getTime() - a.deleted.getTime() || b.owner - a.owner);
+  }
+
+  /**
+   * Brings back a deleted instance; of several of one name the one that was deleted last.
+   *
+   * @throws ENOENT when there is none (any longer), EEXIST when its name was taken: then say `as`; READ_ONLY, ENOSPC
+   */
+  undelete(subsystem: string, name: string, options: { as?: string } = {}): Instance {
+    const { handle } = this.#attached;
+    const found = this.#deletedState(subsystem, name);
+    handle.layers.undelete(found, options.as ?? name);
+    return new Instance(handle, found);
+  }
+
+  /** Frees the pages of a deleted instance now. @throws ENOENT, READ_ONLY */
+  purge(subsystem: string, name: string): void {
+    this.#attached.handle.layers.purge(this.#deletedState(subsystem, name));
+  }
+
+  #deletedState(subsystem: string, name: string): InstanceState {
+    const info = this.deleted(subsystem).find((one) => one.name === name);
+    const found = info === undefined ? undefined : this.#attached.handle.core.instances.get(info.owner);
+    if (found !== undefined) return found;
+    throw new PerdureError("ENOENT", `${this.source} keeps no deleted ${subsystem} of the name "${name}"`, {
+      remedy: "list what can be undeleted with `perdure ls --deleted`; pages of others may have been needed",
+    });
   }
 
   info(): RegionInfo {
@@ -210,18 +251,30 @@ export class PageRegion implements Disposable {
       state: useOf(this.#memory, core.state),
       ownerPid: lastOwnerOf(core.state),
       format: formatType,
-      version: formatVersion,
+      version: geometry.version,
       uuid: uuidText(geometry.uuid),
       created: new Date(geometry.createdMs),
       pageBytes: geometry.pageBytes,
       pages: geometry.pages,
       freePages: core.freeCount,
       reservePages: core.reservePages,
+      promisedPages: core.promised,
+      deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
       metadataPages: core.shape.firstPage + 1,
       instances: core.byName.size,
       survival: this.#memory.survival,
       lives: readLives(this.#memory, core.state),
     };
+  }
+
+  /**
+   * Raises a region of format version 0 to this version, so that it can have layers, quotas and deleted instances.
+   * Nothing else in it changes. Programs that know only version 0 cannot open it any longer.
+   *
+   * @throws READ_ONLY, POISONED, EIO
+   */
+  upgrade(): void {
+    this.#attached.handle.upgrade();
   }
 
   /**
@@ -330,8 +383,12 @@ function attachNative(memory: Memory): Attached<OpenRegion> {
   );
 }
 
-function refuseSchema(state: InstanceState, schema: number | undefined): void {
-  if (schema === undefined || schema === state.record.schema) return;
+function refuseBadSchema(schema: number): void {
+  if (Number.isInteger(schema) && schema >= 0 && schema < 2 ** 32) return;
+  throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
+}
+
+function refuseSchema(state: InstanceState, schema: number): never {
   const { subsystem, name } = state.record;
   throw new PerdureError(
     "SCHEMA_MISMATCH",

@@ -109,6 +109,7 @@ function refuseWork(recording: Recording, label: string): void {
 
 // A recovered region must work: every free page can be taken and comes back.
 function fillAndEmpty(region: PageRegion, label: string): void {
+  for (const { name } of region.deleted()) region.purge("crash", name);
   const extra = region.instance("crash", "extra", { create: true });
   const atStart = region.info().freePages;
   let count = 0;
@@ -121,7 +122,7 @@ function fillAndEmpty(region: PageRegion, label: string): void {
     throw new Violation(`${label}: ${count} pages could be taken of ${atStart}`);
   }
   for (let index = 0; index < count; index++) extra.free(index);
-  extra.delete();
+  extra.purge();
   if (region.info().freePages !== atStart) throw new Violation(`${label}: pages leaked`);
 }
 
