@@ -24,6 +24,8 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
 
   publish(): void {}
 
+  rename(_path: string): void {}
+
   sync(): void {}
 
   [Symbol.dispose](): void {

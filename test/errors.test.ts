@@ -13,6 +13,7 @@ import { formatMemory, registerFormat, unregisterFormat } from "../src/format/in
 import { ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
 import { memoryFolder } from "./support/cli.ts";
+import { forgeState } from "./support/images.ts";
 import { openRegion, pageBytes, refused, savedImage, savedRegion, sevens } from "./support/saved-region.ts";
 
 const eights = new Uint8Array(pageBytes).fill(8);
@@ -294,6 +295,15 @@ provoke("POISONED", "a second writer that the lock did not see has taken the reg
   second.instance("test", "kept").write(3, eights);
   await second.close();
   assert.equal(Region.attach(new RecordingMemory(recording)).start.kind, "warm");
+});
+
+provoke("QUARANTINED", "a region whose last starts all failed, where nothing may take its place", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  const image = readFileSync(path);
+  forgeState(image, { state: 1, failedStarts: 3 });
+  writeFileSync(path, image);
+  await refused("QUARANTINED", path, folder, () => Region.open(path, { quarantineAfter: 3 }));
+  await (await Region.open(path, { quarantineAfter: 4 })).close();
 });
 
 provoke("READ_ONLY", "a change of a region that was opened for reading", async (t) => {

@@ -67,6 +67,10 @@ export const ERRORS = {
     text: "an operation failed half-way, so this handle takes no further one",
     remedy: "close the handle and open the region again: opening recovers it",
   },
+  QUARANTINED: {
+    text: "starts failed in a row, so the region is not opened once more",
+    remedy: "find out what ends the program; open the region with quarantineAfter 0 to use it as it is",
+  },
   READ_ONLY: {
     text: "the region was opened read-only, or the instance is a snapshot",
     remedy: "open the region for writing; of a snapshot make a clone and write to that",

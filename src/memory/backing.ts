@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { type ErrorCode, PerdureError } from "../base/index.ts";
-import { isByteLocked, linkOpenFile, lockByte, reserve } from "../os/index.ts";
+import { isByteLocked, linkOpenFile, lockByte, renameWithoutReplacing, reserve } from "../os/index.ts";
 import type { Survival } from "./memory.ts";
 
 /** What kind of thing holds the bytes; each is tested. */
@@ -105,6 +105,12 @@ export class Backing implements Disposable {
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
   publish(): void {
     translated(this.source, () => linkOpenFile(this.fd, resolve(this.source)));
+  }
+
+  /** Gives the file another name, never that of another file. @throws EEXIST; ENOENT when it lost its own meanwhile */
+  rename(path: string): void {
+    refuseReplaced(this.fd, this.source);
+    translated(path, () => renameWithoutReplacing(resolve(this.source), resolve(path)));
   }
 
   /** What outlives what, in this kind of backing. */

@@ -13,6 +13,9 @@ const msync = libc.func("int msync(void *address, size_t length, int flags)");
 const fallocate = libc.func("int fallocate(int fd, int mode, int64 offset, int64 length)");
 const fcntl = libc.func("int fcntl(int fd, int command, void *argument)");
 const linkat = libc.func("int linkat(int fromDir, const char *from, int toDir, const char *to, int flags)");
+const renameat2 = libc.func(
+  "int renameat2(int fromDir, const char *from, int toDir, const char *to, unsigned int flags)",
+);
 const memfdCreate = libc.func("int memfd_create(const char *name, unsigned int flags)");
 
 /** `<sys/mman.h>` */
@@ -29,6 +32,8 @@ const MFD_CLOEXEC = 1;
 /** `<fcntl.h>` */
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
+/** `<linux/fs.h>` */
+const RENAME_NOREPLACE = 1;
 
 // Some numbers have two names: EAGAIN, for example, is EWOULDBLOCK too. The first of the alphabet is the one in use.
 const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
@@ -110,6 +115,11 @@ export function control(fd: number, command: number, argument: Uint8Array): bool
 /** Gives an open, unnamed file (O_TMPFILE) its name. @throws SystemCallError EEXIST when the name is taken */
 export function linkOpenFile(fd: number, path: string): void {
   check("linkat", linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) as number);
+}
+
+/** Renames a file, never over another one. @throws SystemCallError EEXIST when the new name is taken */
+export function renameWithoutReplacing(from: string, to: string): void {
+  check("renameat2", renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) as number);
 }
 
 /** memfd_create(2): memory that lives as long as a descriptor of it is open. @returns the descriptor */

@@ -56,7 +56,7 @@ export const stateLayout = new Layout("region state", 512, {
   sequence: u64(0, "region-wide sequence of this version of the record"),
   generation: u32(8, "attaches by a writer so far"),
   state: u32(12, "1 open, 2 closed"),
-  failedStarts: u32(16, "opens in a row that were not followed by a close"),
+  failedStarts: u32(16, "opens in a row of which none was healthy: closed, or said to go well"),
   ranges: u32(20, "number of ranges: 1"),
   pages: u32(24, "number of pages over all ranges"),
   ownerPid: u32(28, "process of the last writer, for messages only"),

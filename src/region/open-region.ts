@@ -14,6 +14,7 @@ import { formatVersion, type RegionStateRecord, regionState, stateLayout, stateS
 import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
+import { asideOf } from "./quarantine.ts";
 import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
@@ -26,8 +27,10 @@ export interface StartReport {
   /** One sentence for people. */
   readonly text: string;
   readonly generation: number;
-  /** Opens in a row, this one included, that were not followed by a close. */
+  /** Opens in a row, this one included, of which none was healthy so far: closed, or said to go well. */
   readonly failedStarts: number;
+  /** Where the region was put aside for which this fresh one stands. */
+  readonly quarantined: string | undefined;
   /** Pages that recovery withdrew, by cause. */
   readonly recovered: Recovered;
   /** Dual records whose second slot was healed. */
@@ -85,6 +88,7 @@ export class OpenRegion {
       text: startReasons[reason].text,
       generation: core.state.generation,
       failedStarts: core.state.failedStarts,
+      quarantined: asideOf(memory),
       recovered: analysis.recovered,
       healed: healedOf(analysis),
       openMs: performance.now() - began,
@@ -157,6 +161,27 @@ export class OpenRegion {
   }
 
   /**
+   * Says that this start went well, so that failed starts are counted from 0 again. Once is enough; a reader has
+   * nothing to say.
+   *
+   * @throws EIO, POISONED, CLOSED
+   */
+  healthy(): void {
+    const { core, memory } = this;
+    core.refuseUnusable();
+    if (memory.readOnly || core.state.failedStarts === 0) return;
+    this.refuseForeign();
+    acquire(core.stateLock, 0, this.#thread);
+    try {
+      writeState(memory, core, { failedStarts: 0 });
+    } catch (error) {
+      throw core.failed(error);
+    } finally {
+      release(core.stateLock, 0);
+    }
+  }
+
+  /**
    * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
    * as it is: the next open recovers it.
    *
@@ -200,7 +225,7 @@ export class OpenRegion {
 
 function reasonOf(memory: Memory, state: RegionStateRecord): StartReason {
   if (memory.readOnly && memory.hasWriter) return "in-use";
-  if (state.generation === 0) return "formatted";
+  if (state.generation === 0) return asideOf(memory) === undefined ? "formatted" : "quarantined";
   if (state.state === regionState.closed) return "closed";
   return Buffer.compare(state.bootId, ownerIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";
 }

@@ -17,7 +17,9 @@ import { attributeBytes, formatType, recordState } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
+import { protectStart } from "./quarantine.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { HealthTimer, validateProtection } from "./start-protection.ts";
 
 /** How a region is opened. Sizes are bytes or text such as `512M`. */
 export interface RegionOptions {
@@ -32,6 +34,13 @@ export interface RegionOptions {
   readonly durable?: boolean;
   /** Accept a file that belongs to another user or that others may write. */
   readonly trustFile?: boolean;
+  /**
+   * After so many failed starts in a row the region is not opened once more: with `create` it is put aside and a fresh
+   * one made, else QUARANTINED is thrown. 0, the default, is never.
+   */
+  readonly quarantineAfter?: number;
+  /** When a start that was not said to be healthy is taken for it, ms; 10,000 by default. */
+  readonly healthyAfterMs?: number;
 }
 
 /** What `info()` tells. */
@@ -63,6 +72,7 @@ export interface RegionInfo {
 export class PageRegion implements Disposable {
   readonly #attached: Attached<OpenRegion>;
   readonly #memory: Memory;
+  #healthTimer: HealthTimer | undefined;
 
   /** For `open` and `attach`; programs use those. */
   constructor(memory: Memory, attached: Attached<OpenRegion>) {
@@ -75,7 +85,7 @@ export class PageRegion implements Disposable {
    * Opening is recovering: whatever ended the last owner, what it had finished is there.
    *
    * @throws ENOENT, EINVAL, ENOSPC, EACCES, ENODEV, LOCKED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
-   * UNSUPPORTED_VERSION, CORRUPT, EIO
+   * UNSUPPORTED_VERSION, CORRUPT, QUARANTINED, EIO
    */
   static async open<T extends PageRegion>(
     this: new (
@@ -85,13 +95,20 @@ export class PageRegion implements Disposable {
     source: string,
     options: RegionOptions = {},
   ): Promise<T> {
+    validateProtection(options);
     const memory = openMemory(source, options);
     try {
-      return new this(memory, await attachWhenSound(memory));
+      const region = new this(memory, await attachWhenSound(memory));
+      region.#takeForHealthyLater(options);
+      return region;
     } catch (error) {
       memory.close();
       throw error;
     }
+  }
+
+  #takeForHealthyLater(options: RegionOptions): void {
+    this.#healthTimer = new HealthTimer(() => this.healthy(), options);
   }
 
   /** Opens the region in a memory that the caller made; closing the region closes the memory. */
@@ -293,6 +310,16 @@ export class PageRegion implements Disposable {
   }
 
   /**
+   * Says that this start went well: a program whose later crash shall not count as a failed start. A region that was
+   * opened by its name takes itself for healthy after `healthyAfterMs`.
+   *
+   * @throws EIO, POISONED, CLOSED
+   */
+  healthy(): void {
+    this.#attached.handle.healthy();
+  }
+
+  /**
    * Ends the use of the region: the next start is warm. Views that were handed out are empty from now on.
    *
    * @throws EBUSY while pages are held; then nothing was closed
@@ -303,6 +330,7 @@ export class PageRegion implements Disposable {
 
   [Symbol.dispose](): void {
     this.#attached.detach();
+    this.#healthTimer?.stop();
     this.#memory.close();
   }
 }
@@ -320,7 +348,7 @@ function openMemory(source: string, options: RegionOptions): MappedMemory {
   }
   try {
     if (creates && isBlank(memory)) formatMemory(memory, formatOf(options));
-    return memory;
+    return protectStart(memory, options, (fresh, beforePublish) => createRegion(source, fresh, beforePublish));
   } catch (error) {
     memory.close();
     throw error;
@@ -334,14 +362,20 @@ function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
 /**
  * Makes a file, formats it, and only then gives it its name: whatever happens before leaves nothing behind.
  *
+ * @param beforePublish what must have happened when the region is there; may make room for its name
  * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
  */
-export function createRegion(path: string, options: RegionOptions & { readonly size: number | string }): MappedMemory {
+export function createRegion(
+  path: string,
+  options: RegionOptions & { readonly size: number | string },
+  beforePublish: () => void = () => {},
+): MappedMemory {
   const format = formatOf(options);
   const backing = Backing.create(path, parseSize(options.size));
   const memory = new MappedMemory([backing], { durable: options.durable ?? false });
   try {
     formatMemory(memory, format);
+    beforePublish();
     backing.publish();
     return memory;
   } catch (error) {

@@ -34,7 +34,7 @@ export async function refused(
 }
 
 /** Every entry of a folder with what it holds. */
-function contentOf(folder: string): unknown[] {
+export function contentOf(folder: string): unknown[] {
   return readdirSync(folder).map((name) => {
     const stats = lstatSync(join(folder, name));
     const content = stats.isFile() ? crc32(readFileSync(join(folder, name))) : undefined;
