@@ -30,4 +30,14 @@ export type {
   StartReason,
   StartReport,
 } from "./region/index.ts";
-export { type CheckReport, checkRegion, describeFinding, type Finding } from "./region/index.ts";
+export {
+  type CheckReport,
+  checkRegion,
+  describeFinding,
+  type Finding,
+  type InstanceAtStake,
+  type PreflightOutcome,
+  type PreflightReport,
+  preflightRegion,
+  type RegionAtStake,
+} from "./region/index.ts";

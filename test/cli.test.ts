@@ -20,6 +20,9 @@ const commands = [
   ["disk", "ls"],
   ["disk", "grow"],
   ["disk", "rm"],
+  ["preflight"],
+  ["doctor"],
+  ["explain"],
 ];
 
 describe("every command explains itself", () => {
@@ -78,6 +81,8 @@ describe("wrong usage is exit code 2 and names the way out", () => {
     [["serve", "x", "--tcp", "nonsense"], /HOST:PORT/],
     [["serve", "x", "--tcp", "h:70000"], /HOST:PORT/],
     [["serve", "x", "--create", "--read-only"], /exclude each other/],
+    [["serve", "x", "--quarantine-after", "-1"], /no number of starts/],
+    [["serve", "x", "--healthy-after", "soon"], /no time in seconds/],
   ];
   for (const [args, expected] of slips) {
     test(`perdure ${args.join(" ")}`, async () => {

@@ -4,6 +4,14 @@ import { isPerdureError } from "../base/index.ts";
 /** Every way in which the command can end; docs/cli.md says the same. */
 export const exitCode = { success: 0, failure: 1, usage: 2, corruption: 3 } as const;
 
+/** What each exit code means, for docs/cli.md and `perdure explain`. */
+export const exitCodeTexts: Readonly<Record<number, string>> = {
+  [exitCode.success]: "done",
+  [exitCode.failure]: "it failed: an error of the table, printed on standard error",
+  [exitCode.usage]: "wrong usage: an unknown command or flag, a missing argument, or one that is out of range (EINVAL)",
+  [exitCode.corruption]: "corruption: `check` found it, or another command met it (CORRUPT)",
+};
+
 /** The exit code for what a command threw or returned. */
 export function exitCodeOf(error: unknown): number {
   if (isPerdureError(error, "EINVAL")) return exitCode.usage;

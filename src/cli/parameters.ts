@@ -3,6 +3,9 @@
 import type { TypedFlagParameter, TypedPositionalParameter } from "@stricli/core";
 import { PerdureError, parseSize } from "../base/index.ts";
 
+/** Two starts may fail by accident, three in a row do not. */
+export const defaultQuarantineAfter = 3;
+
 export const region: TypedPositionalParameter<string> = {
   brief: "File on tmpfs, ext4 or xfs, /dev/daxN.M, or descriptor fd:N",
   placeholder: "REGION",
@@ -66,6 +69,35 @@ export const optionalText = (placeholder: string, brief: string): TypedFlagParam
 export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
   "Page size of a new region, 512 to 2M (default 4096)",
 );
+
+/** After how many failed starts a region is put aside, or refused. */
+export const quarantineAfter: TypedFlagParameter<number | undefined> = {
+  kind: "parsed",
+  parse: countOfStarts,
+  placeholder: "N",
+  brief: `Failed starts until quarantine, 0 is off (default ${defaultQuarantineAfter})`,
+  optional: true,
+};
+
+/** When a start is taken for healthy, in seconds. */
+export const healthyAfter: TypedFlagParameter<number | undefined> = {
+  kind: "parsed",
+  parse: someSeconds,
+  placeholder: "SECONDS",
+  brief: "Seconds until a start is healthy (default 10)",
+  optional: true,
+};
+
+function countOfStarts(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new PerdureError("EINVAL", `"${text}" is no number of starts: write 3, or 0 for never`);
+}
+
+function someSeconds(text: string): number {
+  const seconds = Number(text);
+  if (/^\d{1,6}(?:\.\d{1,3})?$/.test(text) && seconds > 0) return seconds;
+  throw new PerdureError("EINVAL", `"${text}" is no time in seconds: write 10 or 0.5`);
+}
 
 function someBytes(text: string): number {
   const bytes = parseSize(text);

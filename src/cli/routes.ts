@@ -195,6 +195,8 @@ const serve = buildCommand({
       unix: optionalText("PATH", "Listen on this Unix socket (default REGION.sock)"),
       tcp: optionalText("HOST:PORT", "Listen on TCP; whoever reaches it may use the disks"),
       readOnly: toggle("Serve without changing anything"),
+      quarantineAfter: parameters.quarantineAfter,
+      healthyAfter: parameters.healthyAfter,
       json: toggle("Print events as JSON, one a line; errors too"),
     },
   },
@@ -212,7 +214,10 @@ const serve = buildCommand({
 const start = buildCommand({
   loader: async () => inContext((await import("./commands/start.ts")).start),
   parameters: {
-    flags: { dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)") },
+    flags: {
+      dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)"),
+      quarantineAfter: parameters.quarantineAfter,
+    },
   },
   docs: {
     brief: "Serve a default disk of 512 MiB, and say how to use it",
@@ -222,9 +227,61 @@ const start = buildCommand({
   },
 });
 
+const preflight = buildCommand({
+  loader: async () => inContext((await import("./commands/preflight.ts")).preflight),
+  parameters: { positional: onRegion, flags: { quarantineAfter: parameters.quarantineAfter, json } },
+  docs: {
+    brief: "Tell how the next start would go; changes nothing",
+    fullDescription:
+      "Prints warm, recovered, cold, in-use, quarantine or refused, why, and what is at\n" +
+      "stake. Exit code 0 means that a start would find everything. Otherwise the exit\n" +
+      "code and the error are those of a start without --create. Works beside a writer.",
+  },
+});
+
+const doctor = buildCommand({
+  loader: async () => inContext((await import("./commands/doctor.ts")).doctor),
+  parameters: {
+    positional: { kind: "tuple", parameters: [{ ...region, optional: true }] },
+    flags: { json },
+  },
+  docs: {
+    brief: "Tell what this machine will do to kept memory",
+    fullDescription:
+      "Looks at shared memory, logout, swap, limits and tools; with REGION at the place\n" +
+      "where that is or will be. Exit code 1 means that something fails here.",
+  },
+});
+
+const explain = buildCommand({
+  loader: async () => inContext((await import("./commands/explain.ts")).explain),
+  parameters: {
+    positional: {
+      kind: "tuple",
+      parameters: [{ brief: "Error code, start reason or exit code", placeholder: "CODE", parse: String }],
+    },
+    flags: { json },
+  },
+  docs: { brief: "Explain an error code, a reason of a start, or an exit code" },
+});
+
 /** Every command by its name. */
 export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
-  routes: { start, serve, format, info, ls, du, check, disk: diskRoutes, quota, upgrade },
+  routes: {
+    start,
+    serve,
+    format,
+    info,
+    ls,
+    du,
+    check,
+    disk: diskRoutes,
+    quota,
+    upgrade,
+    preflight,
+    doctor,
+    explain,
+  },
   docs: { brief: "Memory that outlives the program that wrote it" },
 });
 

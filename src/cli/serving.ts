@@ -31,7 +31,7 @@ export async function serveDisks({ process: { stdout, stderr } }: CliContext, pl
   const region = await openRegion(plan);
   try {
     if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));
-    else print(stderr, ...describeStart(stderr, region));
+    else print(stderr, ...describeStart(stderr, region, plan.open.quarantineAfter ?? 0));
     const disks = openDisks(region, plan, stderr);
     await using server = new NbdServer({ log: logTo(stderr) });
     for (const disk of disks) server.addExport(disk);

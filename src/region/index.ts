@@ -12,8 +12,15 @@ export { Instance } from "./instance.ts";
 export type { DeletedInstance, InstanceInfo, InstanceOptions, InstanceUsage } from "./instance-info.ts";
 export type { Quota } from "./instance-operations.ts";
 export type { PageState } from "./layer-view.ts";
-export { type Life, type RegionUse, type StartKind, type StartReason } from "./lives.ts";
+export { type Life, type RegionUse, type StartKind, type StartReason, startReasons } from "./lives.ts";
 export { type FormatOptions, nativeFormat } from "./native-format.ts";
 export { OpenRegion, type StartReport } from "./open-region.ts";
 export { Page } from "./page.ts";
+export {
+  type InstanceAtStake,
+  type PreflightOutcome,
+  type PreflightReport,
+  preflightRegion,
+  type RegionAtStake,
+} from "./preflight.ts";
 export { createRegion, PageRegion, type RegionInfo, type RegionOptions } from "./region.ts";
