@@ -13,6 +13,7 @@ export type { BlockDevice, Extent } from "./device/index.ts";
 export type { Disk, DiskInfo, DiskUsage } from "./disk/index.ts";
 export type { Survival } from "./memory/index.ts";
 export type {
+  DamagedPage,
   DeletedInstance,
   Instance,
   InstanceInfo,
@@ -26,6 +27,9 @@ export type {
   RegionInfo,
   RegionOptions,
   RegionUse,
+  ScrubOptions,
+  ScrubProgress,
+  ScrubReport,
   StartKind,
   StartReason,
   StartReport,
@@ -33,6 +37,7 @@ export type {
 export {
   type CheckReport,
   checkRegion,
+  DamagedPageError,
   describeFinding,
   type Finding,
   type InstanceAtStake,

@@ -227,6 +227,28 @@ provoke("CORRUPT", "flipped bits, zeroes in the frame table, a damaged superbloc
   }
 });
 
+provoke("DATA_CORRUPT", "a page of which a byte has changed by itself is read, or written in part", async (t) => {
+  const folder = memoryFolder(t);
+  const path = join(folder, "sealed.region");
+  const options = { create: true, size: "256K", pageSize: pageBytes, checksums: true };
+  const region = await Region.open(path, options);
+  region.instance("test", "kept", { create: true }).write(3, randomBytes(pageBytes));
+  const held = region.instance("test", "kept").get(3);
+  const { number } = held;
+  held[Symbol.dispose]();
+  await region.close();
+  const image = readFileSync(path);
+  flip(image, number * pageBytes + 100);
+  writeFileSync(path, image);
+  for (const readOnly of [false, true]) {
+    const again = await Region.open(path, { readOnly });
+    const kept = again.instance("test", "kept");
+    await refused("DATA_CORRUPT", 'index 3 of test "kept"', folder, () => kept.read(3));
+    if (!readOnly) await refused("DATA_CORRUPT", `page ${number}`, folder, () => kept.write(3, Uint8Array.of(1)));
+    await again.close();
+  }
+});
+
 provoke("FOREIGN_DATA", "file systems, programs, archives, text and bytes of no known kind", async (t) => {
   const folder = memoryFolder(t);
   const path = join(folder, "somebody.img");
@@ -366,7 +388,7 @@ provoke("UNSUPPORTED_VERSION", "a later format version, a feature that nobody he
   await refused("UNSUPPORTED_VERSION", "version 2", folder, () => Region.open(path));
   patch(24, 0x80);
   await refused("UNSUPPORTED_VERSION", "0x80", folder, () => Region.open(path));
-  patch(20, 1);
+  patch(20, 0x80);
   await refused("UNSUPPORTED_VERSION", path, folder, () => Region.open(path));
   await (await Region.open(path, { readOnly: true })).close();
 });

@@ -55,6 +55,10 @@ export const ERRORS = {
     text: "the media hold what no crash leaves behind",
     remedy: "run `perdure check` to see every finding; keep a copy of the memory before changing anything",
   },
+  DATA_CORRUPT: {
+    text: "the content of a page is not what was stored: its checksum is wrong",
+    remedy: "run `perdure scrub` to see every damaged page; storing the whole page anew heals it",
+  },
   FOREIGN_DATA: {
     text: "the memory holds somebody else's data",
     remedy: "check the path; only if the data may be destroyed, format again with --force",

@@ -15,7 +15,7 @@ export const exitCodeTexts: Readonly<Record<number, string>> = {
 /** The exit code for what a command threw or returned. */
 export function exitCodeOf(error: unknown): number {
   if (isPerdureError(error, "EINVAL")) return exitCode.usage;
-  if (isPerdureError(error, "CORRUPT")) return exitCode.corruption;
+  if (isPerdureError(error, "CORRUPT") || isPerdureError(error, "DATA_CORRUPT")) return exitCode.corruption;
   return exitCode.failure;
 }
 

@@ -20,6 +20,12 @@ export const name = (placeholder: string): TypedPositionalParameter<string> => (
   placeholder,
   parse: String,
 });
+/** One list, since what may be repeated stands alone. */
+export const regionAndDisks: TypedPositionalParameter<string> = {
+  brief: "A region, then disks of it (default: everything)",
+  placeholder: "REGION DISK",
+  parse: String,
+};
 
 /** A flag without a value. */
 export const toggle = (brief: string): TypedFlagParameter<boolean | undefined> => ({

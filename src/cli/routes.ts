@@ -20,6 +20,7 @@ const format = buildCommand({
       size: optionalSize("Size of a file that is created, such as 512M"),
       pageSize: parameters.pageSize,
       format: optionalText("TYPE", "Number or name of the format (default region)"),
+      checksums: toggle("Keep a checksum of the content of every page"),
       force: toggle("Wipe what is there, whatever it is, then format"),
     },
   },
@@ -53,6 +54,22 @@ const check = buildCommand({
       "Reads all metadata and prints what is wrong, page by page. What a crash leaves\n" +
       "behind is normal and shown apart: the next open puts it right. Exit code 3\n" +
       "means corruption. May run beside a writer.",
+  },
+});
+
+const scrub = buildCommand({
+  loader: async () => inContext((await import("./commands/scrub.ts")).scrub),
+  parameters: {
+    positional: { kind: "array", parameter: parameters.regionAndDisks, minimum: 1 },
+    flags: { json },
+  },
+  docs: {
+    brief: "Compare content with its checksums; changes nothing",
+    customUsage: ["<REGION> [<DISK>...] [--json]"],
+    fullDescription:
+      "Needs a region that was formatted with --checksums. Reads every page of it, or\n" +
+      "of the disks that are named, and tells where content has changed by itself.\n" +
+      "Exit code 3 means damage. May run beside a writer.",
   },
 });
 
@@ -275,6 +292,7 @@ export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
     ls,
     du,
     check,
+    scrub,
     disk: diskRoutes,
     quota,
     upgrade,

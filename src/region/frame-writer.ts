@@ -4,6 +4,7 @@ import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
 import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
+import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
 
 declare const draftBrand: unique symbol;
@@ -23,6 +24,8 @@ export class FrameWriter {
   readonly thread: number;
   /** Where this thread looks for its next free page. */
   #hint = 0;
+  /** A page that is read in part is verified whole, here. */
+  #whole: Uint8Array | undefined;
 
   constructor(memory: Memory, core: RegionCore, thread: number) {
     this.memory = memory;
@@ -129,24 +132,35 @@ export class FrameWriter {
     this.fill(page, ZEROES.subarray(0, this.core.shape.pageBytes));
   }
 
-  /** The bytes of a page, for reading, or for filling a draft. */
-  content(page: number): Uint8Array {
-    return this.memory.bytes(this.core.shape.pageOffset(page), this.core.shape.pageBytes);
+  /**
+   * Fills a draft with the content of another page. Damage is not copied, since the draft's seal would make it good:
+   * the draft is put back.
+   *
+   * @throws DATA_CORRUPT
+   */
+  fillFrom(draft: Draft, page: number): void {
+    const { memory, core } = this;
+    try {
+      if (core.shape.hasSeals) refuseDamaged(memory, core, page);
+    } catch (error) {
+      this.untake(draft);
+      throw error;
+    }
+    this.fill(draft, memory.bytes(core.shape.pageOffset(page), core.shape.pageBytes));
   }
 
   /**
    * Copies a part of a page to `target`. A reader reads with pread(2), since a hole of a full tmpfs is SIGBUS, and
    * looks at the claim after it has copied: a writer may have given the page to somebody else.
    *
-   * @throws EBUSY when it has
+   * @throws EBUSY when it has; DATA_CORRUPT
    */
   copyPage(instance: InstanceState, index: number, page: number, within: number, target: Uint8Array): void {
     const offset = this.core.shape.pageOffset(page) + within;
-    if (!this.memory.readOnly) {
-      target.set(this.memory.bytes(offset, target.length));
-      return;
-    }
-    this.memory.readInto(offset, target);
+    if (this.core.shape.hasSeals) this.#copySealed(index, page, within, target);
+    else if (this.memory.readOnly) this.memory.readInto(offset, target);
+    else target.set(this.memory.bytes(offset, target.length));
+    if (!this.memory.readOnly) return;
     const now = readEntry(this.memory, this.core.shape, page);
     const isSame = now.index === index && isOfLayers(instance, ownerOf(now.claim));
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
@@ -155,9 +169,24 @@ export class FrameWriter {
     });
   }
 
-  /** Rule 1: the content is persisted before any claim makes it reachable. */
+  // What is compared with the seal is the copy that is given out.
+  #copySealed(index: number, page: number, within: number, target: Uint8Array): void {
+    const { pageBytes } = this.core.shape;
+    if (target.length === pageBytes) {
+      readSealed(this.memory, this.core, page, index, target);
+      return;
+    }
+    this.#whole ??= new Uint8Array(pageBytes);
+    readSealed(this.memory, this.core, page, index, this.#whole);
+    target.set(this.#whole.subarray(within, within + target.length));
+  }
+
+  /** Rule 1: the content is persisted before any claim makes it reachable, and its seal with it. */
   persist(page: Draft, pages = 1): Durable {
-    persist(this.memory, this.core.shape.pageOffset(page), pages * this.core.shape.pageBytes);
+    const { shape } = this.core;
+    // A claimed page is handed over with the seal that it has: a new one would make damage good.
+    if (shape.hasSeals && kindOf(this.claimOf(page)) === kind.free) sealPages(this.memory, shape, page, pages);
+    persist(this.memory, shape.pageOffset(page), pages * shape.pageBytes);
     return page as number as Durable;
   }
 

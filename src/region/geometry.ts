@@ -1,9 +1,18 @@
 import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
-import { formatVersion, type Geometry, geometryLayout, knownFeatures, maxTimeMs, oldestVersion } from "./layout.ts";
+import {
+  formatVersion,
+  type Geometry,
+  geometryLayout,
+  knownFeatures,
+  maxTimeMs,
+  oldestVersion,
+  readOnlyFeatures,
+} from "./layout.ts";
 
 export const entryBytes = 8;
+export const sealBytes = 4;
 /** A close checksum covers this many bytes of the frame table. */
 export const checksumBlockBytes = 4096;
 /** The copy of the geometry stands this far before the end of the last page. */
@@ -17,7 +26,16 @@ export const defaultChunkPages = 16384;
 /** Fewer pages hold no directory and no data beside their own metadata. */
 const MIN_FREE_PAGES = 8;
 
-/** Where things stand, computed from page size and page count. Offsets and sizes in bytes. */
+/** What of the geometry decides where things stand. */
+export interface Measures {
+  readonly pageBytes: number;
+  readonly pages: number;
+  readonly chunkPages: number;
+  /** Feature bits; none when left out. */
+  readonly readOnlyCompatible?: number;
+}
+
+/** Where things stand, computed from page size, page count and features. Offsets and sizes in bytes. */
 export class Shape {
   readonly pageBytes: number;
   readonly pages: number;
@@ -26,6 +44,12 @@ export class Shape {
   readonly tableBytes: number;
   readonly checksumsOffset: number;
   readonly checksums: number;
+  /** Whether there is a seal table; without one it has no bytes. */
+  readonly hasSeals: boolean;
+  readonly sealsOffset: number;
+  readonly sealsBytes: number;
+  /** Features that this program does not know may have metadata pages of their own: a reader takes them as they are. */
+  readonly hasUnknownParts: boolean;
   /** First page that is not metadata. */
   readonly firstPage: number;
   /** The last page holds the geometry copy. */
@@ -33,14 +57,19 @@ export class Shape {
   /** How many indices one page of masks is for. */
   readonly masksPerPage: number;
 
-  constructor(geometry: { pageBytes: number; pages: number; chunkPages: number }) {
+  constructor(geometry: Measures) {
+    const features = geometry.readOnlyCompatible ?? 0;
     this.pageBytes = geometry.pageBytes;
     this.pages = geometry.pages;
     this.chunkPages = geometry.chunkPages;
     this.tableBytes = this.pages * entryBytes;
     this.checksumsOffset = this.tableOffset + this.tableBytes;
     this.checksums = Math.ceil(this.tableBytes / checksumBlockBytes);
-    this.firstPage = Math.ceil((this.checksumsOffset + 4 * this.checksums) / this.pageBytes);
+    this.hasSeals = (features & readOnlyFeatures.seals) !== 0;
+    this.hasUnknownParts = (features & ~knownFeatures.readOnlyCompatible) !== 0;
+    this.sealsOffset = this.checksumsOffset + 4 * this.checksums;
+    this.sealsBytes = this.hasSeals ? this.pages * sealBytes : 0;
+    this.firstPage = Math.ceil((this.sealsOffset + this.sealsBytes) / this.pageBytes);
     this.lastPage = this.pages - 1;
     this.masksPerPage = 8 * this.pageBytes;
   }
@@ -51,6 +80,10 @@ export class Shape {
 
   entryOffset(page: number): number {
     return this.tableOffset + page * entryBytes;
+  }
+
+  sealOffset(page: number): number {
+    return this.sealsOffset + page * sealBytes;
   }
 
   get geometryCopyOffset(): number {
@@ -71,13 +104,14 @@ export function validatePageBytes(pageBytes: number): void {
 }
 
 /** How many pages a range of `lengthBytes` has. @throws EINVAL when that is too few or too many */
-export function pagesOf(lengthBytes: number, pageBytes: number, chunkPages: number): number {
+export function pagesOf(lengthBytes: number, measures: Omit<Measures, "pages">): number {
+  const { pageBytes, chunkPages } = measures;
   if (!Number.isInteger(chunkPages) || chunkPages < 1 || chunkPages >= 2 ** 32) {
     throw new PerdureError("EINVAL", `the mark is raised by a whole number of pages, not by ${chunkPages}`);
   }
   const pages = Math.floor(lengthBytes / pageBytes);
   if (pages >= 2 ** 32) throw new PerdureError("EINVAL", "a region has fewer than 2^32 pages: use larger pages");
-  const shape = new Shape({ pageBytes, pages, chunkPages });
+  const shape = new Shape({ ...measures, pages });
   if (pages - shape.firstPage < MIN_FREE_PAGES) {
     throw new PerdureError("EINVAL", `${lengthBytes} bytes are too few for a region with pages of ${pageBytes} bytes`);
   }
@@ -178,7 +212,7 @@ function isPossible(geometry: Geometry, lengthBytes: number): boolean {
   try {
     validatePageBytes(geometry.pageBytes);
     const { pages, pageBytes, chunkPages, createdMs } = geometry;
-    const fits = pages * pageBytes <= lengthBytes && pagesOf(pages * pageBytes, pageBytes, chunkPages) === pages;
+    const fits = pages * pageBytes <= lengthBytes && pagesOf(pages * pageBytes, geometry) === pages;
     return fits && chunkPages > 0 && createdMs <= maxTimeMs;
   } catch (error) {
     // What is a wrong argument when a region is made is damage when it is found.

@@ -24,3 +24,5 @@ export {
   type RegionAtStake,
 } from "./preflight.ts";
 export { createRegion, PageRegion, type RegionInfo, type RegionOptions } from "./region.ts";
+export type { ScrubOptions, ScrubProgress, ScrubReport } from "./scrub.ts";
+export { type DamagedPage, DamagedPageError } from "./seals.ts";

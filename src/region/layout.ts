@@ -5,13 +5,17 @@ import { bytes, type Decoded, Layout, text, u32, u32Array, u64 } from "../base/i
  *
  *     0          4096                                                          end - 512
  *     | superblock | frame table | close checksums | pages ...            pages | geometry copy |
+ *
+ * With the feature "seals" the seal table stands behind the close checksums: one u32 a page.
  */
 export const formatType = 1;
 export const formatVersion = 1;
 /** Version 0 promised nothing, but it differs so little that it is opened, too; it has no layers. */
 export const oldestVersion = 0;
+/** Bits of `readOnlyCompatible`. A reader that does not know seals reads as if there were none. */
+export const readOnlyFeatures = { seals: 1 } as const;
 /** Feature words that this program knows; an unknown incompatible bit refuses the region. */
-export const knownFeatures = { compatible: 0, readOnlyCompatible: 0, incompatible: 0 } as const;
+export const knownFeatures = { compatible: 0, readOnlyCompatible: readOnlyFeatures.seals, incompatible: 0 } as const;
 
 export const maxRanges = 16;
 export const maxLives = 16;

@@ -124,7 +124,7 @@ export class Merge {
       masks.set(table, 0);
       return;
     }
-    const content = writer.content(page);
+    const content = writer.memory.bytes(writer.core.shape.pageOffset(page), writer.core.shape.pageBytes);
     const words = new Uint32Array(content.buffer, content.byteOffset, content.length / 4);
     words.forEach((bits, k) => {
       if (bits !== 0) writer.orMask(present, 32 * k, bits);

@@ -3,13 +3,21 @@ import { seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
-import { defaultChunkPages, defaultPageBytes, encodeGeometry, pagesOf, Shape, validatePageBytes } from "./geometry.ts";
+import {
+  defaultChunkPages,
+  defaultPageBytes,
+  encodeGeometry,
+  type Measures,
+  pagesOf,
+  Shape,
+  validatePageBytes,
+} from "./geometry.ts";
 import {
   formatType,
   formatVersion,
-  knownFeatures,
   lifeLayout,
   maxLives,
+  readOnlyFeatures,
   regionState,
   stateLayout,
   stateSlots,
@@ -24,29 +32,37 @@ export interface FormatOptions {
   readonly pageBytes?: number;
   /** By how many pages the high-water mark is raised at a time. */
   readonly chunkPages?: number;
+  /** Keep a checksum of the content of every page, in a seal table. */
+  readonly checksums?: boolean;
 }
 
 /** The native format: type 1 of the registry. */
 export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
-  const pageBytes = options.pageBytes ?? defaultPageBytes;
-  const chunkPages = options.chunkPages ?? defaultChunkPages;
+  const measures = {
+    pageBytes: options.pageBytes ?? defaultPageBytes,
+    chunkPages: options.chunkPages ?? defaultChunkPages,
+    readOnlyCompatible: options.checksums === true ? readOnlyFeatures.seals : 0,
+  };
   return {
     type: formatType,
     name: "region",
-    validate: (memory) => void shapeOf(memory, pageBytes, chunkPages),
-    format: (memory) => formatRegion(memory, pageBytes, chunkPages),
+    validate: (memory) => void shapeOf(memory, measures),
+    format: (memory) => formatRegion(memory, measures),
     probe: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }
 
-function shapeOf(memory: Memory, pageBytes: number, chunkPages: number): Shape {
-  validatePageBytes(pageBytes);
-  return new Shape({ pageBytes, pages: pagesOf(memory.ranges[0].lengthBytes, pageBytes, chunkPages), chunkPages });
+type Wanted = Required<Omit<Measures, "pages">>;
+
+function shapeOf(memory: Memory, wanted: Wanted): Shape {
+  validatePageBytes(wanted.pageBytes);
+  return new Shape({ ...wanted, pages: pagesOf(memory.ranges[0].lengthBytes, wanted) });
 }
 
-function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): void {
-  const shape = shapeOf(memory, pageBytes, chunkPages);
+function formatRegion(memory: Memory, wanted: Wanted): void {
+  const shape = shapeOf(memory, wanted);
+  const { chunkPages } = wanted;
   const { pages } = shape;
   eraseOld(memory, shape);
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
@@ -61,12 +77,12 @@ function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): vo
   writeDual(memory, stateSlots.a, stateSlots.b, seal(state, stateLayout.fields.crc));
   const geometry = encodeGeometry({
     version: formatVersion,
-    ...knownFeatures,
-    pageBytes,
+    compatible: 0,
+    incompatible: 0,
+    ...wanted,
     uuid: randomBytes(16),
     createdMs: Date.now(),
     pages,
-    chunkPages,
   });
   memory.fill(shape.geometryCopyOffset, geometry);
   persist(memory, shape.geometryCopyOffset, geometry.length);

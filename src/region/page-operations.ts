@@ -44,7 +44,7 @@ export class PageOperations {
       const shared = this.#inherited(instance, kindNumber, index);
       const draft = this.writer.take(instance);
       if (shared === 0) this.writer.zero(draft);
-      else this.writer.fill(draft, this.writer.content(shared));
+      else this.writer.fillFrom(draft, shared);
       return this.#publish(instance, table, kindNumber, index, draft);
     } catch (error) {
       throw this.#core.failed(error);
@@ -168,7 +168,7 @@ export class PageOperations {
   #compose(draft: Draft, old: number, within: number, source: Uint8Array): Draft {
     if (source.length < this.#core.shape.pageBytes) {
       if (old === 0) this.writer.zero(draft);
-      else this.writer.fill(draft, this.writer.content(old));
+      else this.writer.fillFrom(draft, old);
     }
     this.writer.fill(draft, source, within);
     return draft;

@@ -176,7 +176,7 @@ export class FrameReader {
 
   #fileOwn(page: number, index: number, claim: number): void {
     const { shape, directoryPages } = this.#scan;
-    if (kindOf(claim) === kind.meta && index === page && shape.isMetadata(page)) {
+    if (kindOf(claim) === kind.meta && index === page && (shape.isMetadata(page) || shape.hasUnknownParts)) {
       this.#metadata++;
       return;
     }

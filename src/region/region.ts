@@ -19,6 +19,7 @@ import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { protectStart } from "./quarantine.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
 import { HealthTimer, validateProtection } from "./start-protection.ts";
 
 /** How a region is opened. Sizes are bytes or text such as `512M`. */
@@ -29,6 +30,8 @@ export interface RegionOptions {
   readonly size?: number | string;
   /** Page size of a region that is created: a power of two from 512 to 2 MiB, 4096 by default. */
   readonly pageSize?: number | string;
+  /** Keep checksums of the content of pages in a region that is created: damage is found when a page is read. */
+  readonly checksums?: boolean;
   readonly readOnly?: boolean;
   /** Write back with msync before an operation returns, so that on ext4 or xfs it outlives a power cut. Slow. */
   readonly durable?: boolean;
@@ -63,6 +66,8 @@ export interface RegionInfo {
   /** Pages of deleted instances: they are taken when there are no free ones. */
   readonly deletedPages: number;
   readonly metadataPages: number;
+  /** Whether content has checksums. */
+  readonly checksums: boolean;
   readonly instances: number;
   readonly survival: Survival;
   readonly lives: readonly Life[];
@@ -278,10 +283,21 @@ export class PageRegion implements Disposable {
       promisedPages: core.promised,
       deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
       metadataPages: core.shape.firstPage + 1,
+      checksums: core.shape.hasSeals,
       instances: core.byName.size,
       survival: this.#memory.survival,
       lives: readLives(this.#memory, core.state),
     };
+  }
+
+  /**
+   * Compares the content of every page with its checksum. Goes on in turns of the event loop, beside other work.
+   *
+   * @throws EINVAL (the region has no checksums), ENOENT (an instance that is asked for is not there), EIO, CLOSED; the
+   * reason of `signal`
+   */
+  async scrub(options: ScrubOptions = {}): Promise<ScrubReport> {
+    return scrubRegion(this.#attached.handle, options);
   }
 
   /**
@@ -356,7 +372,10 @@ function openMemory(source: string, options: RegionOptions): MappedMemory {
 }
 
 function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
-  return nativeFormat(options.pageSize === undefined ? {} : { pageBytes: parseSize(options.pageSize) });
+  const checksums = options.checksums ?? false;
+  return nativeFormat(
+    options.pageSize === undefined ? { checksums } : { checksums, pageBytes: parseSize(options.pageSize) },
+  );
 }
 
 /**

@@ -102,7 +102,9 @@ export function checkImage(image: Uint8Array): Checked {
   const owners = readOwners(image, directory, pageBytes, twin);
   let free = 0;
   let tail: { page: number; index: number; owner: number } | undefined;
-  const metadata = Math.ceil((4096 + 8 * pages + 4 * Math.ceil((8 * pages) / 4096)) / pageBytes);
+  const seals = 4096 + 8 * pages + 4 * Math.ceil((8 * pages) / 4096);
+  const hasSeals = bitOf(word(20), 0);
+  const metadata = Math.ceil((seals + (hasSeals ? 4 * pages : 0)) / pageBytes);
   for (let page = 0; page < pages; page++) {
     const { index, claim, kind, owner } = entry(page);
     if (page >= mark) {
@@ -130,6 +132,9 @@ export function checkImage(image: Uint8Array): Checked {
     if (holder.pages.has(index)) violate(`two pages at index ${index} of ${holder.name}`);
     if (index * pageBytes >= holder.size) violate(`index ${index} beyond the size of ${holder.name}`);
     holder.pages.set(index, contentOf(image, page * pageBytes, pageBytes));
+    const seal = hasSeals ? word(seals + 4 * page) : 0;
+    const sum = seal === 0 ? 0 : crc32(image.subarray(page * pageBytes, (page + 1) * pageBytes)) || 1;
+    if (seal !== sum) violate(`seal of page ${page}`);
     tail = { page: page + 1, index: index + 1, owner };
   }
   checkLayers(owners);

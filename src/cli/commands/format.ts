@@ -11,6 +11,7 @@ import { startProgress } from "../progress.ts";
 interface FormatFlags {
   readonly size?: number;
   readonly pageSize?: number;
+  readonly checksums?: boolean;
   readonly format?: string;
   readonly force?: boolean;
 }
@@ -55,13 +56,13 @@ async function openExisting(source: string): Promise<MappedMemory | undefined> {
   }
 }
 
-function createFile(source: string, { size, pageSize }: FormatFlags): MappedMemory {
+function createFile(source: string, { size, pageSize, checksums = false }: FormatFlags): MappedMemory {
   if (size === undefined) {
     throw new PerdureError("EINVAL", `${source} is not there, and a file that is created needs a size`, {
       remedy: "pass --size, for example --size 512M",
     });
   }
-  return createRegion(source, { size, ...(pageSize === undefined ? {} : { pageSize }) });
+  return createRegion(source, { size, checksums, ...(pageSize === undefined ? {} : { pageSize }) });
 }
 
 function formatExisting(memory: MappedMemory, flags: FormatFlags, stderr: NodeJS.WriteStream): void {
@@ -71,7 +72,8 @@ function formatExisting(memory: MappedMemory, flags: FormatFlags, stderr: NodeJS
       remedy: "leave --size out to format it as it is, or choose another name",
     });
   }
-  const native = nativeFormat(flags.pageSize === undefined ? {} : { pageBytes: flags.pageSize });
+  const { pageSize, checksums = false } = flags;
+  const native = nativeFormat(pageSize === undefined ? { checksums } : { checksums, pageBytes: pageSize });
   try {
     formatMemory(memory, native);
   } catch (error) {

@@ -23,6 +23,7 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
     ["size", describeSize(facts)],
     ["free", describeFree(facts)],
     ["instances", String(facts.instances)],
+    ["checksums", facts.checksums ? "of metadata and of content" : "of metadata only"],
     ["outlives", describeSurvival(facts)],
     ["created", `${formatTime(facts.created)} UTC`],
     ["identity", `${facts.uuid}, format ${facts.format} version ${facts.version}`],
