@@ -1,4 +1,5 @@
-// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc` and `nbd`.
+// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `seals` and
+// `nbd`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
@@ -6,11 +7,17 @@ import { benchNbd } from "./nbd.ts";
 import { benchOpen } from "./open.ts";
 import { type Scale, scales } from "./scale.ts";
 import { scratchFolder } from "./scratch.ts";
+import { benchSeals } from "./seals.ts";
 import { type Report, render, renderMarkdown } from "./table.ts";
 import { versions } from "./versions.ts";
 
 type Benchmark = (scale: Scale, folder: string) => Promise<Report>;
-const benchmarks: Readonly<Record<string, Benchmark>> = { open: benchOpen, alloc: benchAlloc, nbd: benchNbd };
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  open: benchOpen,
+  alloc: benchAlloc,
+  seals: benchSeals,
+  nbd: benchNbd,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
