@@ -92,7 +92,7 @@ export class Page implements Disposable {
       if (count > 1) this.#core.pins.set(this.number + k, count - 1);
       else this.#core.pins.delete(this.number + k);
     }
-    if (!this.#core.shape.hasSeals || this.#memory.readOnly || this.#core.closed || this.#core.isPoisoned) return;
+    if (!this.#core.shape.hasSeals || this.#isCopy || this.#core.closed || this.#core.isPoisoned) return;
     sealAgain(this.#memory, this.#core, this.number, this.#pages);
   }
 }
