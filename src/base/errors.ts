@@ -67,6 +67,10 @@ export const ERRORS = {
     text: "another process has the region open for writing",
     remedy: "stop the process that the message names, or open the region read-only",
   },
+  MEMORY_LOST: {
+    text: "the memory behind the region went away while it was in use: its file was made shorter, or the memory failed",
+    remedy: "close the region, find out who truncates its file (or see the kernel log), and bring back a copy of it",
+  },
   POISONED: {
     text: "an operation failed half-way, so this handle takes no further one",
     remedy: "close the handle and open the region again: opening recovers it",

@@ -47,6 +47,8 @@ export class Backing implements Disposable {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly fd: number;
+  /** True when it is found by its path: an unnamed file, a memfd or a device lives as its maker wants it to. */
+  #isNamed = false;
   #open = true;
 
   private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean) {
@@ -74,6 +76,7 @@ export class Backing implements Disposable {
       backing.#refuseTiny();
       if (!readOnly) backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
+      backing.#isNamed = inherited === null && kind !== "dax";
       if (!readOnly && kind !== "dax") backing.#fillHoles();
       return backing;
     });
@@ -105,6 +108,7 @@ export class Backing implements Disposable {
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
   publish(): void {
     translated(this.source, () => linkOpenFile(this.fd, resolve(this.source)));
+    this.#isNamed = true;
   }
 
   /** Gives the file another name, never that of another file. @throws EEXIST; ENOENT when it lost its own meanwhile */
@@ -128,9 +132,29 @@ export class Backing implements Disposable {
     return this.kind !== "dax";
   }
 
-  /** Writes everything back to the disk, where there is one. @throws EIO */
+  /**
+   * Writes everything back to the disk, where there is one.
+   *
+   * @throws EIO; MEMORY_LOST when it is shorter than it was; ENOENT when its last name is gone: it ends with its users
+   */
   sync(): void {
+    if (this.kind !== "dax") this.#refuseGone();
     if (this.kind === "ext4" || this.kind === "xfs") translated(this.source, () => fdatasyncSync(this.fd));
+  }
+
+  // Whoever renames a file keeps what is in it; only one without any name vanishes with its last user.
+  #refuseGone(): void {
+    const { size, nlink } = fstatSync(this.fd);
+    if (size < this.sizeBytes) throw memoryLost(this);
+    if (!this.#isNamed || nlink > 0) return;
+    const copy = `/proc/${process.pid}/fd/${this.fd}`;
+    throw new PerdureError(
+      "ENOENT",
+      `${this.source} was deleted: its memory ends with this process, and is ${copy} now`,
+      {
+        remedy: "copy that file while this process has it open; closing the region once more gives it up",
+      },
+    );
   }
 
   [Symbol.dispose](): void {
@@ -158,6 +182,17 @@ export class Backing implements Disposable {
     if (fstatSync(this.fd).blocks * 512 === wanted) return;
     translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
   }
+}
+
+/** The error for pages of a backing that are gone, as far as it can be told why. */
+export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureError {
+  const size = kind === "dax" ? sizeBytes : fstatSync(fd).size;
+  return new PerdureError(
+    "MEMORY_LOST",
+    size < sizeBytes
+      ? `${source} was made shorter while it was in use: it has ${size} bytes, and had ${sizeBytes}`
+      : `pages of ${source} cannot be reached: their memory failed, or the file was shorter for a while`,
+  );
 }
 
 function openPath(path: string, readOnly: boolean): number {

@@ -1,7 +1,7 @@
 import { readSync } from "node:fs";
 import { assert, PerdureError } from "../base/index.ts";
-import { Mapping } from "../os/index.ts";
-import type { Backing } from "./backing.ts";
+import { Mapping, type SigbusGuard } from "../os/index.ts";
+import { type Backing, memoryLost } from "./backing.ts";
 import { type Memory, type MemoryRange, type Survival, windowBytes } from "./memory.ts";
 
 /** How much one read(2) is asked for at most; the kernel itself stops at 2 GiB. */
@@ -35,6 +35,8 @@ export class MappedMemory implements Memory {
   /** True when `fence` writes back with msync, so that what it covers outlives a power cut. */
   readonly durable: boolean;
   readonly #windows: Window[] = [];
+  /** Those of the ranges, in their order. */
+  readonly #guards: readonly SigbusGuard[];
   readonly #pair = new BigInt64Array(1);
   readonly #pairWords = new Int32Array(this.#pair.buffer);
   /** Flushed and not yet fenced: pairs of offset and length. Stays empty unless durable. */
@@ -63,6 +65,7 @@ export class MappedMemory implements Memory {
       throw new PerdureError("ENODEV", `the memory cannot be mapped: ${(error as Error).message}`, { cause: error });
     }
     this.ranges = ranges;
+    this.#guards = ranges.map(({ mapping }) => mapping.guard);
     const last = ranges[ranges.length - 1];
     this.sizeBytes = last.offset + last.lengthBytes;
   }
@@ -108,7 +111,7 @@ export class MappedMemory implements Memory {
     for (let done = 0; done < target.length; ) {
       const step = Math.min(target.length - done, READ_STEP_BYTES);
       const count = this.#orEio(range, () => readSync(range.backing.fd, target, done, step, start + done));
-      if (count === 0) throw new PerdureError("EIO", `${range.source} ended at byte ${start + done} while it was read`);
+      if (count === 0) throw memoryLost(range.backing);
       done += count;
     }
   }
@@ -153,7 +156,12 @@ export class MappedMemory implements Memory {
 
   fence(): void {
     // Most memories flush nothing, and even emptying an empty array costs 100 ns.
-    if (this.#flushed.length === 0) return;
+    if (this.#flushed.length > 0) this.#writeBack();
+    // Last, since msync(2) passes over lost pages without a word.
+    this.refuseLost();
+  }
+
+  #writeBack(): void {
     for (const { start, end } of mergedPages(this.#flushed)) {
       const range = this.#rangeAt(start);
       const last = Math.min(end, range.offset + range.lengthBytes);
@@ -168,6 +176,18 @@ export class MappedMemory implements Memory {
 
   sync(): void {
     for (const range of this.ranges) range.backing.sync();
+    this.refuseLost();
+  }
+
+  refuseLost(): void {
+    // An iterator over the ranges would cost 4 ns a fence; this costs 1.
+    for (let k = 0; k < this.#guards.length; k++) if (this.#guards[k].isLost) this.#giveUp(this.ranges[k]);
+  }
+
+  #giveUp({ backing }: MappedRange): never {
+    // From now on every access comes back here, by way of #makeWindow.
+    this.#windows.length = 0;
+    throw memoryLost(backing);
   }
 
   close(): void {
@@ -201,6 +221,7 @@ export class MappedMemory implements Memory {
 
   #makeWindow(offset: number): Window {
     if (!this.#open) throw new PerdureError("CLOSED", "the memory was closed");
+    this.refuseLost();
     const range = this.#rangeAt(offset);
     const number = Math.floor(offset / windowBytes);
     const start = number * windowBytes - range.offset;

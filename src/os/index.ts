@@ -2,3 +2,4 @@
 export { isByteLocked, lockByte } from "./file-lock.ts";
 export { createMemfd, linkOpenFile, renameWithoutReplacing, reserve, SystemCallError } from "./libc.ts";
 export { Mapping } from "./mapping.ts";
+export type { SigbusGuard } from "./sigbus-guard.ts";

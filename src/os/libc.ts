@@ -8,6 +8,7 @@ import { PerdureError } from "../base/index.ts";
 const libc = koffi.load("libc.so.6");
 
 const mmap = libc.func("void *mmap(void *address, size_t length, int prot, int flags, int fd, int64 offset)");
+const mprotect = libc.func("int mprotect(void *address, size_t length, int prot)");
 const munmap = libc.func("int munmap(void *address, size_t length)");
 const msync = libc.func("int msync(void *address, size_t length, int flags)");
 const fallocate = libc.func("int fallocate(int fd, int mode, int64 offset, int64 length)");
@@ -16,13 +17,16 @@ const linkat = libc.func("int linkat(int fromDir, const char *from, int toDir, c
 const renameat2 = libc.func(
   "int renameat2(int fromDir, const char *from, int toDir, const char *to, unsigned int flags)",
 );
+const sigaction = libc.func("int sigaction(int number, void *action, void *previous)");
 const memfdCreate = libc.func("int memfd_create(const char *name, unsigned int flags)");
 
 /** `<sys/mman.h>` */
 const PROT_READ = 1;
 const PROT_WRITE = 2;
+const PROT_EXEC = 4;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
 /** A reader's private mapping is hardly ever written, so no memory is set aside for copies of all of it. */
 const MAP_NORESERVE = 0x4000;
 const MAP_FAILED = 2n ** 64n - 1n;
@@ -80,6 +84,31 @@ export function mapFile(fd: number, lengthBytes: number, mode: MapMode): bigint 
   // MAP_FAILED is not null, and a view of it would end the process at the first touch.
   if (address === MAP_FAILED) throw new SystemCallError("mmap", koffi.errno());
   return address;
+}
+
+/** mmap(2) of fresh, zeroed memory of this process alone. @throws SystemCallError */
+export function mapAnonymous(lengthBytes: number): bigint {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS;
+  const address = mmap(null, lengthBytes, PROT_READ | PROT_WRITE, flags, -1, 0) as bigint;
+  if (address === MAP_FAILED) throw new SystemCallError("mmap", koffi.errno());
+  return address;
+}
+
+/** mprotect(2): makes pages executable, and at the same time unwritable. @throws SystemCallError */
+export function makeExecutable(address: bigint, lengthBytes: number): void {
+  check("mprotect", mprotect(address, lengthBytes, PROT_READ | PROT_EXEC) as number);
+}
+
+/**
+ * sigaction(2) with the C library's structure, or with undefined only a look at what is installed.
+ *
+ * @returns the structure as it was before
+ * @throws SystemCallError
+ */
+export function exchangeSignalAction(number: number, action: Uint8Array | undefined, lengthBytes: number): Buffer {
+  const previous = Buffer.alloc(lengthBytes);
+  check("sigaction", sigaction(number, action ?? null, previous) as number);
+  return previous;
 }
 
 /** munmap(2). */

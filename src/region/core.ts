@@ -247,7 +247,10 @@ export class RegionCore {
   refuseUnusable(): void {
     if (this.closed) throw new PerdureError("CLOSED", `${this.source} was closed`);
     if (this.#poison !== undefined) {
-      throw new PerdureError("POISONED", `an operation on ${this.source} failed half-way`, { cause: this.#poison });
+      const why = this.#poison instanceof Error ? `: ${this.#poison.message}` : "";
+      throw new PerdureError("POISONED", `an operation on ${this.source} failed half-way${why}`, {
+        cause: this.#poison,
+      });
     }
   }
 
@@ -265,7 +268,7 @@ export class RegionCore {
    * whatever else is thrown may have come in the middle of one.
    */
   failed(error: unknown): unknown {
-    if (!isPerdureError(error) || error.code === "EIO") this.poison(error);
+    if (!isPerdureError(error) || error.code === "EIO" || error.code === "MEMORY_LOST") this.poison(error);
     return error;
   }
 

@@ -153,15 +153,19 @@ export class FrameWriter {
    * Copies a part of a page to `target`. A reader reads with pread(2), since a hole of a full tmpfs is SIGBUS, and
    * looks at the claim after it has copied: a writer may have given the page to somebody else.
    *
-   * @throws EBUSY when it has; DATA_CORRUPT
+   * @throws EBUSY when it has; DATA_CORRUPT; MEMORY_LOST
    */
   copyPage(instance: InstanceState, index: number, page: number, within: number, target: Uint8Array): void {
     const offset = this.core.shape.pageOffset(page) + within;
     if (this.core.shape.hasSeals) this.#copySealed(index, page, within, target);
     else if (this.memory.readOnly) this.memory.readInto(offset, target);
     else target.set(this.memory.bytes(offset, target.length));
-    if (!this.memory.readOnly) return;
+    if (!this.memory.readOnly) {
+      this.memory.refuseLost();
+      return;
+    }
     const now = readEntry(this.memory, this.core.shape, page);
+    this.memory.refuseLost();
     const isSame = now.index === index && isOfLayers(instance, ownerOf(now.claim));
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
     throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {

@@ -139,7 +139,7 @@ export class OpenRegion {
    * Looks whether another writer took the region over, which two device nodes of one device make possible: the lock
    * does not see that. A foreign generation poisons this handle.
    *
-   * @throws POISONED
+   * @throws POISONED, MEMORY_LOST
    */
   refuseForeign(): void {
     this.core.refuseUnusable();
@@ -154,7 +154,9 @@ export class OpenRegion {
     acquire(this.core.stateLock, 0, this.#thread);
     try {
       const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
-      return isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+      const generation = isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+      this.memory.refuseLost();
+      return generation;
     } finally {
       release(this.core.stateLock, 0);
     }
@@ -185,7 +187,7 @@ export class OpenRegion {
    * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
    * as it is: the next open recovers it.
    *
-   * @throws EBUSY while pages are held; EIO, POISONED
+   * @throws EBUSY while pages are held; EIO, MEMORY_LOST, POISONED; ENOENT when the file was deleted meanwhile
    */
   close(): void {
     const { core } = this;
@@ -195,7 +197,8 @@ export class OpenRegion {
       if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
     } catch (error) {
       // Closing once more gives the memory up as it is; the next open recovers it.
-      throw core.failed(error);
+      core.poison(error);
+      throw error;
     }
     core.closed = true;
   }

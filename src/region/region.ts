@@ -313,12 +313,12 @@ export class PageRegion implements Disposable {
   /**
    * Makes everything durable as far as the backing can, and looks whether another writer took the region over.
    *
-   * @throws EIO, POISONED
+   * @throws EIO, POISONED, MEMORY_LOST; ENOENT when the file was deleted: nothing is lost yet, all of it with the close
    */
   sync(): void {
     const { handle } = this.#attached;
-    handle.refuseForeign();
     try {
+      handle.refuseForeign();
       this.#memory.sync();
     } catch (error) {
       throw handle.core.failed(error);

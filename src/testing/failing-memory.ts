@@ -103,6 +103,10 @@ export class FailingMemory implements Memory {
     this.#memory.sync();
   }
 
+  refuseLost(): void {
+    this.#memory.refuseLost();
+  }
+
   close(): void {
     this.#memory.close();
   }

@@ -122,6 +122,10 @@ export class RecordingMemory implements Memory {
     this.fence();
   }
 
+  refuseLost(): void {
+    // An array in ordinary memory is not lost.
+  }
+
   close(): void {
     // The image stays: it is what the next owner finds.
   }
