@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, chownSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32, gzipSync } from "node:zlib";
@@ -177,6 +177,16 @@ provoke("ENOENT", "no instance of that name, or one that was deleted", async (t)
   await refused("ENOENT", '"kept"', folder, () => kept.write(3, eights));
 });
 
+provoke("ENOENT", "a sync or the first close of a region whose file was deleted meanwhile", async (t) => {
+  const { folder, path, kept, region } = await openRegion(t);
+  rmSync(path);
+  await refused("ENOENT", path, folder, () => region.sync());
+  kept.write(3, eights);
+  assert.deepEqual(kept.read(3), eights);
+  await refused("ENOENT", path, folder, () => region.close());
+  await region.close();
+});
+
 provoke("ENOSPC", "a region that is full still takes new content for what it holds", async (t) => {
   const { folder, path, kept } = await openRegion(t);
   const fill = (): void => {
@@ -289,6 +299,13 @@ provoke("LOCKED", "a region that this process or another one writes to", async (
   const next = await Region.open(path);
   assert.equal(next.start.reason, "owner-died");
   await next.close();
+});
+
+provoke("MEMORY_LOST", "the file of an open region is made shorter", async (t) => {
+  const { folder, path, kept, region } = await openRegion(t);
+  truncateSync(path, 4096);
+  await refused("MEMORY_LOST", path, folder, () => region.sync());
+  await refused("POISONED", path, folder, () => kept.read(3));
 });
 
 provoke("POISONED", "everything after a store that failed, until the region is opened again", async () => {

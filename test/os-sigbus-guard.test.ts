@@ -63,7 +63,8 @@ describe("a signal that is not about guarded memory does what it did before", { 
     assert.equal(await start(t, "foreign", "handled").end(), foreignExitCode);
   });
 
-  test("from a mapping that cannot be replaced, it ends the process and does not come back for ever", async (t) => {
+  const patience = { timeout: 20_000 };
+  test("from a mapping that cannot be replaced, it ends the process and is not met for ever", patience, async (t) => {
     assert.equal(await start(t, "irreplaceable").end(), "SIGBUS");
   });
 });

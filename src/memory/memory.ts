@@ -61,11 +61,11 @@ export interface Memory {
   /**
    * Makes everything durable as far as the backing can: what a disk's FLUSH promises.
    *
-   * @throws EIO, MEMORY_LOST; ENOENT when no name leads to the backing any longer, so that it will not outlive its users
+   * @throws EIO, MEMORY_LOST; ENOENT when no name leads to the backing any longer: it ends with its users
    */
   sync(): void;
   /**
-   * Asked after reading through the mapping and before what was read is given away; `fence` and `sync` ask by themselves.
+   * Asked after a read through the mapping, before what was read is given away. `fence` and `sync` ask by themselves.
    *
    * @throws MEMORY_LOST when pages went away that were touched: zeroes were read in their place, stores are nowhere
    */

@@ -5,7 +5,7 @@ import { sigbusHandlerCode, sigbusTable } from "./sigbus-handler.ts";
 
 /** `<bits/signum-arch.h>` */
 const SIGBUS = 7;
-/** `<bits/sigaction.h>`: glibc's struct is u64 handler, 128 bytes of mask, u32 flags, 4 bytes of padding, u64 restorer. */
+/** `<bits/sigaction.h>`: u64 handler, 128 bytes of mask, u32 flags, 4 of padding, u64 restorer (glibc fills it). */
 const STRUCT_SIGACTION_BYTES = 152;
 const FLAGS_OFFSET = 136;
 const SA_SIGINFO = 4;
@@ -29,7 +29,7 @@ const tables = new Map<bigint, Table>();
 /** Set when this process may not have executable memory of its own making. */
 let isRefused = false;
 /** What a guard looks at that guards nothing: so asking it branches nowhere. */
-const neverLost = new Int32Array(tableBytes / 4);
+const neverLost = new Int32Array(1);
 
 /**
  * A mapping whose loss this process survives. Touching a page that its file does not have any more, since it was made
@@ -40,8 +40,9 @@ const neverLost = new Int32Array(tableBytes / 4);
 export class SigbusGuard implements Disposable {
   /** False on other machines than x86-64, and where memory cannot be made executable. */
   readonly isActive: boolean;
+  /** Where the mark is: an index into the words. */
   #words: Int32Array = neverLost;
-  readonly #lost: number;
+  #lost = 0;
   readonly #table: Table | undefined;
   readonly #entry: number;
 
@@ -50,16 +51,16 @@ export class SigbusGuard implements Disposable {
     this.#table = installed();
     this.isActive = this.#table !== undefined;
     this.#entry = this.#table === undefined ? 0 : takeEntry(this.#table);
-    this.#lost = (this.#entry + sigbusTable.lost) / 4;
     if (this.#table === undefined) return;
     this.#words = this.#table.words;
+    this.#lost = (this.#entry + sigbusTable.lost) / 4;
     this.#words[this.#lost] = 0;
     // The end comes last: until then no address lies in the range.
     this.#setPair(this.#table, sigbusTable.begin, address);
     this.#setPair(this.#table, sigbusTable.end, address + BigInt(lengthBytes));
   }
 
-  /** One plain load, so that it can be asked after every operation; a fault was handled before the load that follows. */
+  /** One plain load, so that it can be asked after every operation. A fault is handled before the loads after it. */
   get isLost(): boolean {
     return this.#words[this.#lost] !== 0;
   }
@@ -69,6 +70,7 @@ export class SigbusGuard implements Disposable {
     if (this.#table === undefined || this.#words === neverLost) return;
     // The entry may be another's in a moment.
     this.#words = neverLost;
+    this.#lost = 0;
     this.#setPair(this.#table, sigbusTable.end, 0n);
     this.#setPair(this.#table, sigbusTable.begin, 0n);
     Atomics.store(this.#table.words, (this.#entry + sigbusTable.taken) / 4, 0);

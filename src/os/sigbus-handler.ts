@@ -19,7 +19,7 @@ export const sigbusTable = {
   taken: 20,
 } as const;
 
-/** An instruction of x86-64: its offset, its bytes, its assembly as `objdump -M intel` writes it, and what it is for. */
+/** An instruction of x86-64: offset, bytes, assembly as `objdump -M intel` writes it, and what it is for. */
 export type Instruction = readonly [offset: number, bytes: string, assembly: string, meaning: string];
 
 /**

@@ -110,7 +110,9 @@ const commands: Readonly<Record<string, (...args: string[]) => void>> = {
   wait: (before) => {
     if (before === "ignored") installForeign(SIG_IGN);
     if (before === "handled") installForeign(exitingHandler());
-    using guard = new SigbusGuard(mapAnonymous(SIZE), SIZE);
+    // Where a fault has its address, a signal that was sent has the sender's process and user.
+    const sender = (BigInt(process.getuid?.() ?? 0) << 32n) + BigInt(process.ppid);
+    using guard = new SigbusGuard(sender - (sender % 4096n), 4096);
     say(guard.isActive ? "active" : "inactive");
     waitForParent();
     say("alive");
