@@ -40,8 +40,8 @@ const neverLost = new Int32Array(1);
 export class SigbusGuard implements Disposable {
   /** False on other machines than x86-64, and where memory cannot be made executable. */
   readonly isActive: boolean;
-  /** Where the mark is: an index into the words. */
   #words: Int32Array = neverLost;
+  /** Which of the words is the mark. */
   #lost = 0;
   readonly #table: Table | undefined;
   readonly #entry: number;
