@@ -1,10 +1,9 @@
 // A process that works on two regions, one in a thread of its own, while somebody makes their files shorter. It goes on
 // touching what it holds, and says what it was told.
 
-import { once } from "node:events";
 import { writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
+import { isMainThread, Worker, workerData } from "node:worker_threads";
 import { isPerdureError } from "../../src/base/index.ts";
 import { type Instance, Region } from "../../src/index.ts";
 
@@ -15,7 +14,7 @@ const INDICES = 400;
 const TOUCHES = 500;
 
 /** Reads and replaces pages until that fails. @returns the code, or what was wrong with the data */
-function workUntilLost(instance: Instance, say: (line: string) => void): string {
+function workUntilLost(instance: Instance, say: (line: string) => unknown): string {
   const stamps = new Uint8Array(INDICES);
   for (let k = 0; ; k++) {
     const index = (k * 7) % INDICES;
@@ -31,7 +30,8 @@ function workUntilLost(instance: Instance, say: (line: string) => void): string 
   }
 }
 
-async function work(path: string, say: (line: string) => void): Promise<void> {
+async function work(path: string, thread: string): Promise<void> {
+  const say = (line: string): unknown => writeSync(1, `${thread} ${line}\n`);
   const region = await Region.open(path, { create: true, size: "4M" });
   const instance = region.instance("test", "worked", { create: true });
   using page = region.instance("test", "held", { create: true }).ensure(0);
@@ -46,12 +46,10 @@ async function work(path: string, say: (line: string) => void): Promise<void> {
 }
 
 if (!isMainThread) {
-  await work(workerData as string, (line) => parentPort?.postMessage(line));
+  await work(workerData as string, "worker");
 } else if (process.argv[1] === lostRegionProgram) {
   const [, , path, other] = process.argv;
   const worker = new Worker(lostRegionProgram, { workerData: other });
-  // This thread will not hear of the other one before its own work has come to an end.
-  const [first] = (await once(worker, "message")) as [string];
-  worker.on("message", (line: string) => writeSync(1, `worker ${line}\n`));
-  await work(path, (line) => writeSync(1, line === first ? `${line}\n` : `main ${line}\n`));
+  worker.on("exit", (code) => writeSync(1, `worker ended with ${code}\n`));
+  await work(path, "main");
 }

@@ -103,8 +103,8 @@ const commands: Readonly<Record<string, (...args: string[]) => void>> = {
   /** Mappings are lost in two threads at once, which also install the handler at once. */
   storm: () => {
     const worker = new Worker(sigbusProgram);
-    worker.on("message", (line: string) => say(`worker: ${line}`));
     say(`main: ${storm()}`);
+    worker.on("exit", (code) => say(`worker: exit code ${code}`));
   },
   /** Waits for a signal from outside, with the guard in place. */
   wait: (before) => {
@@ -120,20 +120,18 @@ const commands: Readonly<Record<string, (...args: string[]) => void>> = {
   /** Touches lost memory that nobody guards any longer, beside some that is guarded. */
   foreign: (before) => {
     if (before === "handled") installForeign(exitingHandler());
-    using _guard = new SigbusGuard(mapAnonymous(SIZE), SIZE);
+    using guard = new SigbusGuard(mapAnonymous(SIZE), SIZE);
     const { address, bytes } = emptied();
     new SigbusGuard(address, SIZE)[Symbol.dispose]();
-    say(`touched ${bytes[5]}`);
+    say(`touched ${bytes[5]}, ${guard.isActive ? "guarded" : "not guarded"}`);
   },
   /** Touches lost memory that cannot be replaced: the kernel maps only at a whole page. */
   irreplaceable: () => {
     const { address, bytes } = emptied();
-    using _guard = new SigbusGuard(address + 1n, SIZE - 1);
-    say(`touched ${bytes[5]}`);
+    using guard = new SigbusGuard(address + 1n, SIZE - 1);
+    say(`touched ${bytes[5]}, ${guard.isActive ? "guarded" : "not guarded"}`);
   },
 };
 
-if (!isMainThread) {
-  const { parentPort } = await import("node:worker_threads");
-  parentPort?.postMessage(storm());
-} else if (process.argv[1] === sigbusProgram) commands[process.argv[2]](...process.argv.slice(3));
+if (!isMainThread) say(`worker: ${storm()}`);
+else if (process.argv[1] === sigbusProgram) commands[process.argv[2]](...process.argv.slice(3));
