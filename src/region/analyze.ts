@@ -7,6 +7,7 @@ import { type FrameBlock, FrameTable } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
 import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
+import { areMasksSound } from "./masks.ts";
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
@@ -42,8 +43,13 @@ export function analyze(memory: Memory): Analysis {
   if (wasClosed) verifyDirectory(memory, shape, directoryPages, state, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
   settleLayers(instances, geometry.version, plan, findings);
-  const scan = { table, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
-  new FrameReader(scan).read();
+  const maskPages: number[] = [];
+  const derived = { instances, directoryPages, freePages, arena, plan, recovered, findings, maskPages };
+  new FrameReader({ table, shape, marked, ...derived }).read();
+  verifyMasks(memory, shape, maskPages, findings);
+  const masksCrc = masksChecksum(memory, shape, maskPages);
+  if (wasClosed && masksCrc !== state.masksCrc)
+    findings.add({ where: "masks", expected: `CRC ${state.masksCrc} of all of them`, found: `CRC ${masksCrc}` });
   return {
     geometry,
     isTornUpgrade,
@@ -101,6 +107,27 @@ function verifyDirectory(
   const sum = recordsChecksum(memory, shape, directoryPages);
   if (sum === state.recordsCrc) return;
   findings.add({ where: "directory", expected: `CRC ${state.recordsCrc} of its records`, found: `CRC ${sum}` });
+}
+
+/** The CRC-32 of pages of masks: after a clean close it tells an older self of one from the truth. */
+export function masksChecksum(memory: Memory, shape: Shape, pages: readonly number[]): number {
+  const content = new Uint8Array(shape.pageBytes);
+  let sum = 0;
+  for (const page of pages) {
+    memory.readInto(shape.pageOffset(page), content);
+    sum = crc32(content, sum);
+  }
+  return sum;
+}
+
+// Each index has two bits that are equal, so a single flip is seen at any time.
+function verifyMasks(memory: Memory, shape: Shape, pages: readonly number[], findings: Findings): void {
+  const content = new Uint8Array(shape.pageBytes);
+  for (const page of pages) {
+    memory.readInto(shape.pageOffset(page), content);
+    if (areMasksSound(content)) continue;
+    findings.add({ where: "masks", page, expected: "two equal bits for each index", found: "one bit of a pair" });
+  }
 }
 
 function readChecksums(

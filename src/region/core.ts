@@ -29,6 +29,8 @@ export class InstanceState {
   parent: InstanceState | undefined;
   /** Set when it was deleted: handles of it must not touch pages that may belong to others by now. */
   deleted = false;
+  /** Set when its record is free: who looked through it looks again. */
+  isEnded = false;
   /**
    * The pending instance that names this one as its source. Until it is committed or dropped its pages may come back
    * here, so nothing else may change here meanwhile.
@@ -174,6 +176,7 @@ export class RegionCore {
 
   removeInstance(instance: InstanceState): void {
     const key = nameKey(instance.record.subsystem, instance.record.name);
+    instance.isEnded = true;
     this.instances.delete(instance.owner);
     this.promised -= missingOf(instance);
     this.endSave(instance);

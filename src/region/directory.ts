@@ -14,7 +14,7 @@ import {
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 import { newInstance } from "./read-directory.ts";
-import { blankRecord, maxSizeOf, nameKey, recordCapacity, recordSlots, writeRecord } from "./records.ts";
+import { blankRecord, limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots, writeRecord } from "./records.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -63,7 +63,7 @@ export class Directory {
         ...blankRecord(owner),
         state: wanted.pending ? recordState.pending : recordState.live,
         parent: wanted.parent?.owner ?? 0,
-        reach: wanted.parent?.limit ?? 0,
+        reach: Math.min(wanted.parent?.limit ?? 0, limitOf(wanted.sizeBytes, this.#core.shape.pageBytes)),
         schema: wanted.schema,
         sizeBytes: wanted.sizeBytes,
         quotaMinPages: wanted.quotaMinPages ?? 0,
@@ -104,7 +104,7 @@ export class Directory {
     validateName("name", wanted.name, maxNameBytes);
     this.#locked(() => {
       this.#refuseTaken(wanted, replaces);
-      this.#change(instance, { ...change, state: recordState.live, source: 0 });
+      this.#change(instance, { ...change, state: recordState.live, source: 0, deletedMs: 0 });
       if (byName.get(before) === instance) byName.delete(before);
       byName.set(nameKey(wanted.subsystem, wanted.name), instance);
       this.#core.endSave(instance);
@@ -116,7 +116,8 @@ export class Directory {
     this.#locked(() => {
       const { byName } = this.#core;
       const key = nameKey(instance.record.subsystem, instance.record.name);
-      this.#change(instance, { state });
+      const deletedMs = state === recordState.deleted ? Date.now() : instance.record.deletedMs;
+      this.#change(instance, { state, deletedMs });
       if (byName.get(key) === instance) byName.delete(key);
     });
   }

@@ -4,6 +4,7 @@ import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
 import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
+import type { MaskPlace } from "./masks.ts";
 import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
 
@@ -227,10 +228,10 @@ export class FrameWriter {
   }
 
   /** Rule 4: bits of a mask are set one atomic OR at a time, so two threads lose none. */
-  orMask(page: number, bit: number, bits: number): void {
-    const offset = this.core.shape.pageOffset(page) + 4 * (bit >>> 5);
-    this.memory.or32(offset, bits);
-    this.memory.flush(offset, 4);
+  orMask(page: number, { offset, bits }: MaskPlace): void {
+    const at = this.core.shape.pageOffset(page) + offset;
+    this.memory.or32(at, bits);
+    this.memory.flush(at, 4);
   }
 
   /** True for a tail of an aligned run. */

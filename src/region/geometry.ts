@@ -71,7 +71,7 @@ export class Shape {
     this.sealsBytes = this.hasSeals ? this.pages * sealBytes : 0;
     this.firstPage = Math.ceil((this.sealsOffset + this.sealsBytes) / this.pageBytes);
     this.lastPage = this.pages - 1;
-    this.masksPerPage = 8 * this.pageBytes;
+    this.masksPerPage = 4 * this.pageBytes;
   }
 
   pageOffset(page: number): number {

@@ -165,8 +165,8 @@ export class LayerOperations {
   purgeOldest(): boolean {
     let oldest: InstanceState | undefined;
     for (const instance of this.#writer.core.instances.values()) {
-      const isOlder = oldest === undefined || instance.record.sequence < oldest.record.sequence;
-      if (instance.record.state === recordState.deleted && isOlder) oldest = instance;
+      if (instance.record.state !== recordState.deleted) continue;
+      if (oldest === undefined || wasDeletedBefore(instance, oldest)) oldest = instance;
     }
     if (oldest === undefined) return false;
     this.purge(oldest);
@@ -241,6 +241,10 @@ export class LayerOperations {
       release(core.treeLock, 0);
     }
   }
+}
+
+function wasDeletedBefore({ record: a }: InstanceState, { record: b }: InstanceState): boolean {
+  return a.deletedMs === b.deletedMs ? a.sequence < b.sequence : a.deletedMs < b.deletedMs;
 }
 
 function layerOver(instance: InstanceState, name: string): NewInstance {

@@ -1,8 +1,8 @@
-import { PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
-import { kind, kindOf, ownerOf } from "./claim.ts";
+import { kind, kindOf } from "./claim.ts";
 import type { InstanceState, RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
+import { maskOf, readMask } from "./masks.ts";
 
 /** What an instance has at an index. */
 export type PageState = "own" | "shared" | "none";
@@ -28,12 +28,15 @@ export class LayerView {
 
   /**
    * The page that the layers below show at an index, whether or not the instance has one of its own; 0 for a hole.
-   * It counts when a second pass gives the same: a merge may be moving it from one layer to the next.
+   *
+   * One pass from the bottom up, in each layer its mask before its claim: a merge moves a page, and then a mask, from a
+   * layer to the one above, so this meets it before or after the move. It counts unless a layer on the way has ended.
    */
   inherited(instance: InstanceState, index: number): number {
     for (;;) {
-      const page = this.#lookBelow(instance, index);
-      if (this.#lookBelow(instance, index) === page) return page;
+      const layers = layersBelow(instance, index);
+      const page = this.#lookThrough(layers, index);
+      if (!layers.some(({ isEnded }) => isEnded)) return page;
     }
   }
 
@@ -70,41 +73,30 @@ export class LayerView {
     return count;
   }
 
-  /**
-   * True when the mask of a layer says that the one below is not asked.
-   *
-   * @throws EBUSY in a reader when the writer has given the page of masks up
-   */
+  /** True when the mask of a layer says that the one below is not asked. */
   isMasked(layer: InstanceState, index: number): boolean {
     const { masksPerPage } = this.#core.shape;
     const table = Math.floor(index / masksPerPage);
-    const page = layer.table(kind.table).get(table);
-    if (page === 0) return false;
-    const bit = index % masksPerPage;
-    const offset = this.#core.shape.pageOffset(page) + 4 * (bit >>> 5);
-    const word = this.#memory.readOnly ? this.#readMask(layer, table, page, offset) : this.#memory.load32(offset);
-    return ((word >>> (bit & 31)) & 1) === 1;
-  }
-
-  // A reader reads with pread(2), and looks at the claim after it: the page may belong to somebody else by now.
-  #readMask(layer: InstanceState, table: number, page: number, offset: number): number {
-    const word = new Uint32Array(1);
-    this.#memory.readInto(offset, new Uint8Array(word.buffer));
-    const { index, claim } = readEntry(this.#memory, this.#core.shape, page);
-    if (index === table && ownerOf(claim) === layer.owner && kindOf(claim) === kind.table) return word[0];
-    throw new PerdureError("EBUSY", `the masks of "${layer.record.name}" were given up by the writer`, {
-      remedy: "open the region again to see it as it is now",
-    });
-  }
-
-  #lookBelow(instance: InstanceState, index: number): number {
-    for (let layer = instance; ; ) {
-      if (layer.parent === undefined || index >= layer.record.reach || this.isMasked(layer, index)) return 0;
-      layer = layer.parent;
-      if (index >= layer.limit) return 0;
-      const page = layer.table(kind.data).get(index);
-      if (page !== 0) return page;
+    const masks = layer.table(kind.table);
+    for (let page = masks.get(table); page !== 0; page = masks.get(table)) {
+      const isSet = readMask(this.#memory, this.#core.shape, page, maskOf(index, masksPerPage));
+      // A page that is no page of masks any longer was given to the layer above, with all that it says, or is gone.
+      const entry = readEntry(this.#memory, this.#core.shape, page);
+      if (kindOf(entry.claim) === kind.table && entry.index === table) return isSet;
+      if (masks.get(table) === page) return false;
     }
+    return false;
+  }
+
+  /** `layers` are the instance and those below it that it can see, from the top down. */
+  #lookThrough(layers: readonly InstanceState[], index: number): number {
+    let page = 0;
+    for (let k = layers.length - 1; k >= 0; k--) {
+      const layer = layers[k];
+      if (page !== 0 && this.isMasked(layer, index)) page = 0;
+      if (k > 0) page = layer.table(kind.data).get(index) || page;
+    }
+    return page;
   }
 
   /** The first index at which one of the layers has a page, masked or not. */
@@ -119,4 +111,15 @@ export class LayerView {
     }
     return found;
   }
+}
+
+/** The instance and the layers below it that are asked for an index, from the top down. */
+function layersBelow(instance: InstanceState, index: number): InstanceState[] {
+  const layers = [instance];
+  for (let layer = instance; layer.parent !== undefined && index < layer.record.reach; ) {
+    layer = layer.parent;
+    if (index >= layer.limit) break;
+    layers.push(layer);
+  }
+  return layers;
 }

@@ -69,6 +69,7 @@ export const stateLayout = new Layout("region state", 512, {
   marks: u32Array(56, maxRanges, "high-water mark of each range: pages below it have frame entries"),
   checksumsCrc: u32(120, "CRC-32 of the close checksums, when closed"),
   recordsCrc: u32(124, "CRC-32 of bytes 0 to 507 of every instance record that counts, in order, when closed"),
+  masksCrc: u32(128, "CRC-32 of the pages of masks, in order of their page numbers, when closed"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
 export const regionState = { open: 1, closed: 2 } as const;
@@ -104,6 +105,7 @@ export const recordLayout = new Layout("instance record", 512, {
   attributes: bytes(364, attributeBytes, "belongs to the subsystem"),
   successor: u32(460, "of a snapshot: the pending layer that takes its old name over, 0 for none"),
   reach: u64(464, "index at or above which the parent is not asked"),
+  deletedMs: u64(472, "time at which it was deleted, ms since 1970; 0 when it is not"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
 /**

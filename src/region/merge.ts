@@ -95,19 +95,25 @@ export class Merge {
     const own = child.table(kind.data);
     const covered: number[] = [];
     for (const index of data.indices(from, end)) {
-      const page = data.get(index);
-      if (own.get(index) !== 0 || this.#view.isMasked(child, index)) covered.push(page);
-      else {
-        writer.claim(page as Durable, child.owner, kind.data, index, writer.revision(page));
-        // Into the table of the child before it leaves the layer's: who looks through both finds it in one of them.
-        own.set(index, page);
-        writer.core.addPages(child, 1);
-        writer.core.addPages(layer, -1);
+      if (own.get(index) !== 0 || this.#view.isMasked(child, index)) {
+        covered.push(index);
+        continue;
       }
+      const page = data.get(index);
+      writer.claim(page as Durable, child.owner, kind.data, index, writer.revision(page));
+      // Into the table of the child before it leaves the layer's: who looks through both finds it in one of them.
+      own.set(index, page);
       data.set(index, 0);
+      writer.core.addPages(child, 1);
+      writer.core.addPages(layer, -1);
     }
     writer.fence();
-    this.#withdraw(layer, covered);
+    this.#withdraw(
+      layer,
+      covered.map((index) => data.get(index)),
+    );
+    // Only now is it gone for good: before, a power cut could bring it back under a child that was trimmed meanwhile.
+    for (const index of covered) data.set(index, 0);
   }
 
   #moveMask(layer: InstanceState, child: InstanceState, table: number): void {
@@ -127,7 +133,7 @@ export class Merge {
     const content = writer.memory.bytes(writer.core.shape.pageOffset(page), writer.core.shape.pageBytes);
     const words = new Uint32Array(content.buffer, content.byteOffset, content.length / 4);
     words.forEach((bits, k) => {
-      if (bits !== 0) writer.orMask(present, 32 * k, bits);
+      if (bits !== 0) writer.orMask(present, { offset: 4 * k, bits });
     });
     writer.fence();
     masks.set(table, 0);

@@ -1,11 +1,12 @@
 import { crc32, isPerdureError, isSealed, PerdureError } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyze, tableChecksums } from "./analyze.ts";
+import { analyze, masksChecksum, tableChecksums } from "./analyze.ts";
+import { kind, kindOf } from "./claim.ts";
 import { RegionCore } from "./core.ts";
 import { Directory } from "./directory.ts";
 import { describeFinding } from "./findings.ts";
-import { FrameTable } from "./frame-table.ts";
+import { type FrameBlock, FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { writeGeometry } from "./geometry.ts";
 import { InstanceOperations } from "./instance-operations.ts";
@@ -210,7 +211,11 @@ export class OpenRegion {
     try {
       const { shape } = core;
       const sums: number[] = [];
-      for (const { bytes } of new FrameTable(memory, shape).blocks()) sums.push(...tableChecksums(bytes));
+      const masks: number[] = [];
+      for (const block of new FrameTable(memory, shape).blocks()) {
+        sums.push(...tableChecksums(block.bytes));
+        collectMasks(block, core.state.marks[0], masks);
+      }
       const encoded = new Uint8Array(Uint32Array.from(sums).buffer);
       fillAcrossWindows(memory, shape.checksumsOffset, encoded);
       persist(memory, shape.checksumsOffset, encoded.length);
@@ -218,12 +223,19 @@ export class OpenRegion {
       // Everything before is durable when the record says "closed".
       const checksumsCrc = crc32(encoded);
       const recordsCrc = recordsChecksum(memory, shape, core.directoryPages);
-      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc });
+      const masksCrc = masksChecksum(memory, shape, masks);
+      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc, masksCrc });
       memory.sync();
     } finally {
       release(core.stateLock, 0);
     }
   }
+}
+
+/** Adds the pages of masks of a part of the frame table, which is only good below the mark. */
+function collectMasks({ words, firstPage, pages }: FrameBlock, marked: number, masks: number[]): void {
+  for (let k = 0; k < Math.min(pages, marked - firstPage); k++)
+    if (kindOf(words[2 * k + 1]) === kind.table) masks.push(firstPage + k);
 }
 
 function reasonOf(memory: Memory, state: RegionStateRecord): StartReason {

@@ -174,7 +174,8 @@ function problemOf(record: InstanceRecord, owner: number, pageBytes: number): st
   if (record.parent === owner) return "itself as its parent";
   if (!(record.sizeBytes <= maxSizeOf(pageBytes))) return "a size that no index reaches";
   if (!(record.sequence < maxSequence)) return `a sequence of ${record.sequence}`;
-  if (!(Math.max(record.createdMs, record.changedMs) <= maxTimeMs)) return "a time that no clock shows";
+  if (!(Math.max(record.createdMs, record.changedMs, record.deletedMs) <= maxTimeMs))
+    return "a time that no clock shows";
   if (!(record.reach <= 2 ** 32)) return "a reach that no index has";
   if (Number.isNaN(record.quotaMinPages + record.quotaMaxPages)) return "a quota above 2^53";
   const fits =

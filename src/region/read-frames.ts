@@ -32,6 +32,8 @@ export interface FrameScan {
   readonly plan: Plan;
   readonly recovered: Recovered;
   readonly findings: Findings;
+  /** Every page of masks, in order. */
+  readonly maskPages: number[];
 }
 
 // Constants of this module are constants to the compiler; fields of an imported object are loaded every time.
@@ -140,9 +142,10 @@ export class FrameReader {
 
   /** Whatever is no page of a live instance inside of its size. */
   #fileSpecial(page: number, index: number, claim: number): void {
-    const { plan, recovered } = this.#scan;
+    const { plan, recovered, maskPages } = this.#scan;
     const instance = this.#byOwner[ownerOf(claim)];
     const kindNumber = kindOf(claim);
+    if (kindNumber === kind.table) maskPages.push(page);
     if (ownerOf(claim) === regionOwner) this.#fileOwn(page, index, claim);
     else if (instance === undefined) this.#report(page, index, claim, "an owner that exists");
     else if (kindNumber === kind.run) this.#fileTail(instance, page, index, claim);

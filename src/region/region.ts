@@ -234,7 +234,7 @@ export class PageRegion implements Disposable {
     return Array.from(core.instances.values())
       .filter(({ record }) => record.state === recordState.deleted)
       .filter(({ record }) => subsystem === undefined || record.subsystem === subsystem)
-      .map((state) => ({ ...infoOf(state), deleted: new Date(state.record.changedMs) }))
+      .map((state) => ({ ...infoOf(state), deleted: new Date(state.record.deletedMs) }))
       .sort((a, b) => b.deleted.getTime() - a.deleted.getTime() || b.owner - a.owner);
   }
 

@@ -71,8 +71,9 @@ function settlePending(instance: FoundInstance, instances: Instances, plan: Plan
   else instance.ends = true;
 }
 
-function restate(instance: FoundInstance, state: number, plan: Plan): void {
-  instance.record = { ...instance.record, state };
+function restate(instance: FoundInstance, state: number, plan: Plan, deletedMs = 0): void {
+  // A loser of a name is deleted since its winner was made.
+  instance.record = { ...instance.record, state, deletedMs };
   plan.restate.push(instance.owner);
 }
 
@@ -90,7 +91,8 @@ function settleNames(instances: Instances, version: number, plan: Plan): void {
     if (other === undefined) continue;
     const [winner, loser] = isOlder ? [other, instance] : [instance, other];
     const isBelow = winner.record.parent === loser.owner;
-    restate(loser, isBelow || version === 0 ? recordState.deleting : recordState.deleted, plan);
+    if (isBelow || version === 0) restate(loser, recordState.deleting, plan);
+    else restate(loser, recordState.deleted, plan, winner.record.changedMs);
   }
 }
 

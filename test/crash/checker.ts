@@ -122,7 +122,7 @@ export function checkImage(image: Uint8Array): Checked {
     if (kind === FREE || kind === DIRECTORY) continue;
     const holder = owners.get(owner) ?? violate(`page ${page} has no owner (${owner})`);
     if (kind === TABLE) {
-      if (holder.parent === 0 || index * 8 * pageBytes >= holder.reach || holder.masks.has(index))
+      if (holder.parent === 0 || index * 4 * pageBytes >= holder.reach || holder.masks.has(index))
         violate(`page of masks ${page}`);
       holder.masks.set(index, page * pageBytes);
       continue;
@@ -160,9 +160,11 @@ function checkLayers(owners: ReadonlyMap<number, Owner>): void {
 function flattened(image: Uint8Array, owner: Owner, owners: ReadonlyMap<number, Owner>, pageBytes: number): Shown {
   const pages = new Map(owner.pages);
   const hidden = (index: number): boolean => {
-    const start = owner.masks.get(Math.floor(index / (8 * pageBytes)));
-    const bit = index % (8 * pageBytes);
-    return start !== undefined && ((image[start + Math.floor(bit / 8)] >>> (bit % 8)) & 1) === 1;
+    const start = owner.masks.get(Math.floor(index / (4 * pageBytes)));
+    const bits =
+      start === undefined ? 0 : (image[start + Math.floor((index % (4 * pageBytes)) / 4)] >>> (2 * (index % 4))) & 3;
+    if (bits === 1 || bits === 2) violate(`the mask of index ${index} of ${owner.name} is damaged`);
+    return bits === 3;
   };
   const below = owners.get(owner.parent);
   if (below !== undefined) {
