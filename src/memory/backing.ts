@@ -1,20 +1,8 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fchmodSync,
-  fdatasyncSync,
-  fstatSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  type Stats,
-  statfsSync,
-  statSync,
-} from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { type ErrorCode, PerdureError } from "../base/index.ts";
-import { isByteLocked, linkOpenFile, lockByte, renameWithoutReplacing, reserve } from "../os/index.ts";
+import { isPerdureError, PerdureError } from "../base/index.ts";
+import { allocate, deviceNumbers, errnoOf, isByteLocked, lockByte, lockHolder, system } from "../os/index.ts";
+import { translated } from "./errno.ts";
 import type { Survival } from "./memory.ts";
 
 /** What kind of thing holds the bytes; each is tested. */
@@ -56,7 +44,7 @@ export class Backing implements Disposable {
     this.fd = fd;
     this.kind = kind;
     this.readOnly = readOnly;
-    this.sizeBytes = kind === "dax" ? daxSizeBytes(fd) : fstatSync(fd).size;
+    this.sizeBytes = kind === "dax" ? daxSizeBytes(fd, source) : statsOf(fd, source).size;
   }
 
   /**
@@ -71,10 +59,12 @@ export class Backing implements Disposable {
     return guarded(fd, () => {
       const kind = kindOf(fd, source);
       if (inherited !== null && !readOnly) refuseUnwritable(source, inherited[1]);
-      if (inherited === null && kind !== "dax" && options.trustFile !== true) refuseUntrusted(fstatSync(fd), source);
+      if (inherited === null && kind !== "dax" && options.trustFile !== true)
+        refuseUntrusted(statsOf(fd, source), source);
+      // The size is read under the lock: whoever held it before may have changed it.
+      if (!readOnly) lock(fd, source);
       const backing = new Backing(source, fd, kind, readOnly);
       backing.#refuseTiny();
-      if (!readOnly) backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
       backing.#isNamed = inherited === null && kind !== "dax";
       if (!readOnly && kind !== "dax") backing.#fillHoles();
@@ -93,28 +83,27 @@ export class Backing implements Disposable {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
     const flags = O_TMPFILE | constants.O_RDWR;
-    const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
+    const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
     return guarded(fd, () => {
       const kind = kindOf(fd, path);
       // The umask may have taken bits away that the owner needs to open it again.
-      fchmodSync(fd, 0o600);
-      translated(path, () => reserve(fd, 0, sizeBytes));
-      const backing = new Backing(path, fd, kind, false);
-      backing.#lock();
-      return backing;
+      translated(path, () => system.fchmod(fd, 0o600));
+      translated(path, () => allocate(fd, 0, sizeBytes));
+      lock(fd, path);
+      return new Backing(path, fd, kind, false);
     });
   }
 
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
   publish(): void {
-    translated(this.source, () => linkOpenFile(this.fd, resolve(this.source)));
+    translated(this.source, () => system.linkat(this.fd, resolve(this.source)));
     this.#isNamed = true;
   }
 
   /** Gives the file another name, never that of another file. @throws EEXIST; ENOENT when it lost its own meanwhile */
   rename(path: string): void {
     refuseReplaced(this.fd, this.source);
-    translated(path, () => renameWithoutReplacing(resolve(this.source), resolve(path)));
+    translated(path, () => system.rename(resolve(this.source), resolve(path)));
   }
 
   /** What outlives what, in this kind of backing. */
@@ -124,7 +113,7 @@ export class Backing implements Disposable {
 
   /** True when another process has it open for writing. */
   get hasWriter(): boolean {
-    return isByteLocked(this.fd, WRITER_BYTE);
+    return translated(this.source, () => isByteLocked(this.fd, WRITER_BYTE));
   }
 
   /** True when bytes can be read with pread(2), without touching the mapping. */
@@ -135,16 +124,23 @@ export class Backing implements Disposable {
   /**
    * Writes everything back to the disk, where there is one.
    *
-   * @throws EIO; MEMORY_LOST when it is shorter than it was; ENOENT when its last name is gone: it ends with its users
+   * @throws EIO, whatever stood in the way; MEMORY_LOST when it is shorter than it was; ENOENT when its last name is
+   * gone: it ends with its users
    */
   sync(): void {
     if (this.kind !== "dax") this.#refuseGone();
-    if (this.kind === "ext4" || this.kind === "xfs") translated(this.source, () => fdatasyncSync(this.fd));
+    if (this.kind !== "ext4" && this.kind !== "xfs") return;
+    try {
+      translated(this.source, () => system.fdatasync(this.fd));
+    } catch (error) {
+      // A disk that turns out to be full has lost what it had taken: to the caller that is no ENOSPC to be retried.
+      throw isPerdureError(error, "EIO") ? error : new PerdureError("EIO", (error as Error).message, { cause: error });
+    }
   }
 
   // Whoever renames a file keeps what is in it; only one without any name vanishes with its last user.
   #refuseGone(): void {
-    const { size, nlink } = fstatSync(this.fd);
+    const { size, nlink } = statsOf(this.fd, this.source);
     if (size < this.sizeBytes) throw memoryLost(this);
     if (!this.#isNamed || nlink > 0) return;
     const copy = `/proc/${process.pid}/fd/${this.fd}`;
@@ -161,12 +157,7 @@ export class Backing implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     // Closing drops the OFD lock. An inherited descriptor stays open, and with it what a memfd holds.
-    closeSync(this.fd);
-  }
-
-  #lock(): void {
-    if (lockByte(this.fd, WRITER_BYTE, "exclusive")) return;
-    throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
+    close(this.fd);
   }
 
   #refuseTiny(): void {
@@ -179,14 +170,14 @@ export class Backing implements Disposable {
   // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
   #fillHoles(): void {
     const wanted = Math.ceil(this.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-    if (fstatSync(this.fd).blocks * 512 === wanted) return;
-    translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
+    if (statsOf(this.fd, this.source).blocks * 512 === wanted) return;
+    translated(this.source, () => allocate(this.fd, 0, this.sizeBytes));
   }
 }
 
 /** The error for pages of a backing that are gone, as far as it can be told why. */
 export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureError {
-  const size = kind === "dax" ? sizeBytes : fstatSync(fd).size;
+  const size = kind === "dax" ? sizeBytes : system.fstat(fd).size;
   return new PerdureError(
     "MEMORY_LOST",
     size < sizeBytes
@@ -198,7 +189,7 @@ export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureErr
 function openPath(path: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   // O_NONBLOCK keeps a FIFO from blocking the open for ever; Node sets O_CLOEXEC by itself.
-  return translated(path, () => openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  return translated(path, () => system.open(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
 }
 
 /**
@@ -207,12 +198,12 @@ function openPath(path: string, readOnly: boolean): number {
  */
 function openInherited(source: string, number: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  return translated(source, () => openSync(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
+  return translated(source, () => system.open(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
 }
 
 // Who was given a descriptor for reading gets no more by it: its mode is in `flags:` of proc_pid_fdinfo(5), in octal.
 function refuseUnwritable(source: string, number: string): void {
-  const info = translated(source, () => readFileSync(`/proc/self/fdinfo/${number}`, "latin1"));
+  const info = translated(source, () => system.readText(`/proc/self/fdinfo/${number}`));
   const flags = Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? "0", 8);
   if ((flags & constants.O_RDWR) !== 0) return;
   throw new PerdureError("EACCES", `${source} was not opened for writing`, {
@@ -221,11 +212,12 @@ function refuseUnwritable(source: string, number: string): void {
 }
 
 function kindOf(fd: number, source: string): BackingKind {
-  const stats = translated(source, () => fstatSync(fd));
-  if (stats.isCharacterDevice() && isDax(stats.rdev)) return "dax";
+  const stats = statsOf(fd, source);
+  if (stats.isCharacterDevice() && isDax(stats.rdev, source)) return "dax";
   if (!stats.isFile()) throw new PerdureError("ENODEV", `${source} is no regular file, memfd or /dev/daxN.M device`);
-  if (readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:")) return "memfd";
-  const type = statfsSync(`/proc/self/fd/${fd}`).type;
+  const file = `/proc/self/fd/${fd}`;
+  if (translated(source, () => system.readlink(file)).startsWith("/memfd:")) return "memfd";
+  const { type } = translated(source, () => system.statfs(file));
   const kind = FILE_SYSTEMS[type];
   if (kind !== undefined) return kind;
   throw new PerdureError(
@@ -234,19 +226,40 @@ function kindOf(fd: number, source: string): BackingKind {
   );
 }
 
-/** The folder in sysfs of a character device. makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31. */
+/** The folder in sysfs of a character device. */
 function deviceFolder(rdev: number): string {
-  return `/sys/dev/char/${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`;
+  return `/sys/dev/char/${deviceNumbers(rdev).join(":")}`;
 }
 
-function isDax(rdev: number): boolean {
-  const subsystem = `${deviceFolder(rdev)}/subsystem`;
-  return existsSync(subsystem) && readlinkSync(subsystem).endsWith("/bus/dax");
+function isDax(rdev: number, source: string): boolean {
+  return translated(source, () => {
+    try {
+      return system.readlink(`${deviceFolder(rdev)}/subsystem`).endsWith("/bus/dax");
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+  });
 }
 
 // fstat(2) says 0 for a device.
-function daxSizeBytes(fd: number): number {
-  return Number(readFileSync(`${deviceFolder(fstatSync(fd).rdev)}/size`, "latin1"));
+function daxSizeBytes(fd: number, source: string): number {
+  const { rdev } = statsOf(fd, source);
+  return Number(translated(source, () => system.readText(`${deviceFolder(rdev)}/size`)));
+}
+
+function statsOf(fd: number, source: string): Stats {
+  return translated(source, () => system.fstat(fd));
+}
+
+function lock(fd: number, source: string): void {
+  if (translated(source, () => lockByte(fd, WRITER_BYTE, "exclusive"))) return;
+  const pid = lockHolder(fd);
+  if (pid === undefined) throw new PerdureError("LOCKED", `${source} is open for writing in another process`);
+  throw new PerdureError("LOCKED", `${source} is open for writing in process ${pid}`, {
+    remedy:
+      pid === process.pid ? "close it there first" : `stop that process first (kill ${pid}): it closes the region`,
+  });
 }
 
 function refuseUntrusted(stats: Stats, path: string): void {
@@ -259,8 +272,8 @@ function refuseUntrusted(stats: Stats, path: string): void {
 
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
 function refuseReplaced(fd: number, path: string): void {
-  const held = fstatSync(fd);
-  const named = translated(path, () => statSync(path));
+  const held = statsOf(fd, path);
+  const named = translated(path, () => system.stat(path));
   if (held.ino !== named.ino || held.dev !== named.dev) {
     throw new PerdureError("ENOENT", `${path} was replaced while it was being opened`, { remedy: "open it again" });
   }
@@ -270,58 +283,20 @@ function guarded<T>(fd: number, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    closeSync(fd);
+    try {
+      close(fd);
+    } catch {
+      // The descriptor is gone even so, and the first error says more.
+    }
     throw error;
   }
 }
 
-const NO_ROOM = "there is not enough room for it in its file system";
-const NO_KIND = "it is of a kind that cannot keep a region";
-
-/** What an errno means here: our code, and what to say of the source. */
-const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed"],
-  EPERM: ["EACCES", "this user may not open it"],
-  EACCES: ["EACCES", "this user may not open it"],
-  EROFS: ["EACCES", "its file system is read-only"],
-  ENOENT: ["ENOENT", "there is no such file or folder"],
-  ENOTDIR: ["ENOENT", "a part of the path is no folder"],
-  EBADF: ["ENOENT", "no such descriptor is open"],
-  ENAMETOOLONG: ["EINVAL", "the path is too long"],
-  ERR_INVALID_ARG_VALUE: ["EINVAL", "this is no path"],
-  EEXIST: ["EEXIST", "there is a file of that name already"],
-  ENOSPC: ["ENOSPC", NO_ROOM],
-  EDQUOT: ["ENOSPC", NO_ROOM],
-  EFBIG: ["ENOSPC", NO_ROOM],
-  ENOMEM: ["ENOSPC", "there is not enough memory for it"],
-  EIO: ["EIO", "the device failed"],
-  EMFILE: ["EBUSY", "this process has too many files open"],
-  ENFILE: ["EBUSY", "the machine has too many files open"],
-  EOPNOTSUPP: ["ENODEV", NO_KIND],
-  EISDIR: ["ENODEV", "it is a folder"],
-  ENXIO: ["ENODEV", NO_KIND],
-  ENODEV: ["ENODEV", NO_KIND],
-};
-
-/** What to do, where the remedy of the table speaks of something else. */
-const REMEDIES: Partial<Record<ErrorCode, string>> = {
-  ENOENT: "check the path, or pass the option that creates it (--create)",
-  ENOSPC: "free memory or disk space, or ask for a smaller size",
-  EINVAL: "check the path",
-  EEXIST: "choose another path, or open what is there",
-};
-
-/** Runs a system call and turns its errno into a code of our table, naming the backing. */
-function translated<T>(source: string, act: () => T): T {
+// close(2): also a close that a signal interrupted has closed.
+function close(fd: number): void {
   try {
-    return act();
+    system.close(fd);
   } catch (error) {
-    const errno = (error as { code?: string }).code ?? "";
-    const meaning = MEANINGS[errno];
-    if (meaning === undefined || error instanceof PerdureError) throw error;
-    const [code, text] = meaning;
-    const remedy = REMEDIES[code];
-    const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
-    throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
+    if (errnoOf(error) !== "EINTR") throw error;
   }
 }

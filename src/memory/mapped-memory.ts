@@ -1,7 +1,7 @@
-import { readSync } from "node:fs";
 import { assert, PerdureError } from "../base/index.ts";
-import { Mapping, type SigbusGuard } from "../os/index.ts";
+import { Mapping, type SigbusGuard, system, uninterrupted } from "../os/index.ts";
 import { type Backing, memoryLost } from "./backing.ts";
+import { translated } from "./errno.ts";
 import { type Memory, type MemoryRange, type Survival, windowBytes } from "./memory.ts";
 
 /** How much one read(2) is asked for at most; the kernel itself stops at 2 GiB. */
@@ -54,15 +54,14 @@ export class MappedMemory implements Memory {
       for (const backing of backings) {
         // A device cannot be mapped privately, so its readers get pages that a stray store would fault on.
         const mode = !this.readOnly ? "shared" : backing.kind === "dax" ? "shared-read-only" : "private";
-        const mapping = new Mapping(backing.fd, backing.sizeBytes, mode);
+        const mapping = translated(backing.source, () => new Mapping(backing.fd, backing.sizeBytes, mode));
         ranges.push({ offset, lengthBytes: backing.sizeBytes, source: backing.source, backing, mapping });
         offset += Math.ceil(backing.sizeBytes / windowBytes) * windowBytes;
       }
     } catch (error) {
-      for (const range of ranges) range.mapping[Symbol.dispose]();
-      for (const backing of backings) backing[Symbol.dispose]();
-      if (error instanceof PerdureError) throw error;
-      throw new PerdureError("ENODEV", `the memory cannot be mapped: ${(error as Error).message}`, { cause: error });
+      // What fails while it is given back says less than the first error.
+      disposeAll([...ranges.map(({ mapping }) => mapping), ...backings]);
+      throw error;
     }
     this.ranges = ranges;
     this.#guards = ranges.map(({ mapping }) => mapping.guard);
@@ -110,7 +109,7 @@ export class MappedMemory implements Memory {
   #readFile(range: MappedRange, start: number, target: Uint8Array): void {
     for (let done = 0; done < target.length; ) {
       const step = Math.min(target.length - done, READ_STEP_BYTES);
-      const count = this.#orEio(range, () => readSync(range.backing.fd, target, done, step, start + done));
+      const count = this.#orEio(range, () => system.pread(range.backing.fd, target, done, step, start + done));
       if (count === 0) throw memoryLost(range.backing);
       done += count;
     }
@@ -195,15 +194,15 @@ export class MappedMemory implements Memory {
     if (!this.#open) return;
     this.#open = false;
     this.#windows.length = 0;
-    for (const range of this.ranges) {
-      range.mapping[Symbol.dispose]();
-      range.backing[Symbol.dispose]();
-    }
+    const failures = disposeAll(this.ranges.flatMap(({ mapping, backing }) => [mapping, backing]));
+    if (failures.length === 0) return;
+    const [cause] = failures;
+    throw new PerdureError("EIO", `${this.ranges[0].source}: ${(cause as Error).message}`, { cause });
   }
 
   #orEio<T>(range: MappedRange, act: () => T): T {
     try {
-      return act();
+      return uninterrupted(act);
     } catch (error) {
       throw new PerdureError("EIO", `${range.source}: ${(error as Error).message}`, { cause: error });
     }
@@ -253,6 +252,18 @@ function mergedPages(flushed: readonly number[]): { start: number; end: number }
     else merged.push({ start, end });
   }
   return merged;
+}
+
+/** Gives everything up, also when one of them fails. @returns what failed */
+function disposeAll(all: readonly Disposable[]): unknown[] {
+  return all.flatMap((one) => {
+    try {
+      one[Symbol.dispose]();
+      return [];
+    } catch (error) {
+      return [error];
+    }
+  });
 }
 
 function refuseUnsyncable(backings: readonly Backing[]): void {

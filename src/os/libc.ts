@@ -133,12 +133,9 @@ export function reserve(fd: number, offset: number, lengthBytes: number): void {
   check("fallocate", fallocate(fd, 0, offset, lengthBytes) as number);
 }
 
-/** fcntl(2) with a structure as its argument. @returns false when the call answers EAGAIN or EACCES */
-export function control(fd: number, command: number, argument: Uint8Array): boolean {
-  if ((fcntl(fd, command, argument) as number) !== -1) return true;
-  const error = new SystemCallError("fcntl", koffi.errno());
-  if (error.code === "EAGAIN" || error.code === "EACCES") return false;
-  throw error;
+/** fcntl(2) with a structure as its argument. @throws SystemCallError */
+export function control(fd: number, command: number, argument: Uint8Array): void {
+  check("fcntl", fcntl(fd, command, argument) as number);
 }
 
 /** Gives an open, unnamed file (O_TMPFILE) its name. @throws SystemCallError EEXIST when the name is taken */

@@ -1,7 +1,8 @@
 import { assert } from "../base/index.ts";
 import { detach } from "./detach.ts";
-import { type MapMode, mapFile, synchronize, unmap, viewAddress } from "./libc.ts";
+import { type MapMode, viewAddress } from "./libc.ts";
 import { SigbusGuard } from "./sigbus-guard.ts";
+import { system } from "./system.ts";
 
 /** msync(2) wants addresses on a page of the machine. */
 const MACHINE_PAGE_BYTES = 4096;
@@ -18,11 +19,11 @@ export class Mapping implements Disposable {
   /** @throws SystemCallError when the kernel refuses the mapping; EBUSY when there are too many */
   constructor(fd: number, lengthBytes: number, mode: MapMode) {
     this.lengthBytes = lengthBytes;
-    this.#address = mapFile(fd, lengthBytes, mode);
+    this.#address = system.mmap(fd, lengthBytes, mode);
     try {
       this.guard = new SigbusGuard(this.#address, lengthBytes);
     } catch (error) {
-      unmap(this.#address, lengthBytes);
+      system.munmap(this.#address, lengthBytes);
       throw error;
     }
   }
@@ -39,7 +40,7 @@ export class Mapping implements Disposable {
   /** Writes a range back to its file and waits. @throws SystemCallError EIO */
   sync(offset: number, lengthBytes: number): void {
     const start = offset - (offset % MACHINE_PAGE_BYTES);
-    synchronize(this.#address + BigInt(start), offset + lengthBytes - start);
+    system.msync(this.#address + BigInt(start), offset + lengthBytes - start);
   }
 
   [Symbol.dispose](): void {
@@ -47,6 +48,6 @@ export class Mapping implements Disposable {
     this.#open = false;
     for (const buffer of this.#buffers) detach(buffer);
     this.guard[Symbol.dispose]();
-    unmap(this.#address, this.lengthBytes);
+    system.munmap(this.#address, this.lengthBytes);
   }
 }

@@ -338,30 +338,49 @@ export class PageRegion implements Disposable {
   /**
    * Ends the use of the region: the next start is warm. Views that were handed out are empty from now on.
    *
-   * @throws EBUSY while pages are held; then nothing was closed
+   * @throws EBUSY while pages are held; then nothing was closed. EIO, POISONED: the end could not be written, so the
+   * next open recovers the region; its file and its lock are given up even so
    */
   async close(): Promise<void> {
     this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
-    this.#attached.detach();
+    try {
+      this.#attached.detach();
+    } catch (error) {
+      // A refusal leaves it open; what failed would hold its lock for nothing, since it can only be opened anew.
+      if (!isPerdureError(error, "EBUSY") && this.#attached.handle.core.isPoisoned) this.#memory.close();
+      throw error;
+    }
     this.#healthTimer?.stop();
     this.#memory.close();
   }
 }
 
+/** Who creates what another one is creating finds it ready; a file that comes and goes all the time is given up. */
+const CREATE_TRIES = 3;
+
 /** Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted. */
 function openMemory(source: string, options: RegionOptions): MappedMemory {
   const creates = options.create === true && options.readOnly !== true;
-  let memory: MappedMemory;
-  try {
-    memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
-  } catch (error) {
-    if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
+  for (let tries = 1; ; tries++) {
+    try {
+      return openExisting(source, options, creates);
+    } catch (error) {
+      if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
+    }
     if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
-    return createRegion(source, { ...options, size: options.size });
+    try {
+      return createRegion(source, { ...options, size: options.size });
+    } catch (error) {
+      if (!isPerdureError(error, "EEXIST") || tries === CREATE_TRIES) throw error;
+    }
   }
+}
+
+function openExisting(source: string, options: RegionOptions, creates: boolean): MappedMemory {
+  const memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
   try {
     if (creates && isBlank(memory)) formatMemory(memory, formatOf(options));
     return protectStart(memory, options, (fresh, beforePublish) => createRegion(source, fresh, beforePublish));

@@ -4,7 +4,6 @@ import { Backing, MappedMemory, windowBytes } from "../../memory/index.ts";
 import { analyze, createRegion, nativeFormat } from "../../region/index.ts";
 import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
-import { lockedBy } from "../open-region.ts";
 import { print } from "../output.ts";
 import { startProgress } from "../progress.ts";
 
@@ -20,7 +19,7 @@ interface FormatFlags {
 export async function format(context: CliContext, flags: FormatFlags, source: string): Promise<void> {
   refuseOtherFormats(flags.format);
   const { stderr } = context.process;
-  const memory = await openExisting(source);
+  const memory = openExisting(source);
   if (memory === undefined) createFile(source, flags).close();
   else {
     try {
@@ -45,11 +44,10 @@ function refuseOtherFormats(wanted: string | undefined): void {
 }
 
 /** @returns undefined where there is nothing of that name */
-async function openExisting(source: string): Promise<MappedMemory | undefined> {
+function openExisting(source: string): MappedMemory | undefined {
   try {
     return new MappedMemory([Backing.open(source)]);
   } catch (error) {
-    if (isPerdureError(error, "LOCKED")) throw await lockedBy(source, error);
     const isMissing = isPerdureError(error, "ENOENT") && !source.startsWith("fd:");
     if (isMissing) return undefined;
     throw error;
