@@ -129,18 +129,21 @@ export class Backing implements Disposable {
    */
   sync(): void {
     if (this.kind !== "dax") this.#refuseGone();
-    if (this.kind !== "ext4" && this.kind !== "xfs") return;
+    // A disk that turns out to be full has lost what it had taken: to the caller that is no ENOSPC to be retried.
+    if (this.kind === "ext4" || this.kind === "xfs") this.#orEio(() => system.fdatasync(this.fd));
+  }
+
+  #orEio<T>(call: () => T): T {
     try {
-      translated(this.source, () => system.fdatasync(this.fd));
+      return translated(this.source, call);
     } catch (error) {
-      // A disk that turns out to be full has lost what it had taken: to the caller that is no ENOSPC to be retried.
       throw isPerdureError(error, "EIO") ? error : new PerdureError("EIO", (error as Error).message, { cause: error });
     }
   }
 
   // Whoever renames a file keeps what is in it; only one without any name vanishes with its last user.
   #refuseGone(): void {
-    const { size, nlink } = statsOf(this.fd, this.source);
+    const { size, nlink } = this.#orEio(() => system.fstat(this.fd));
     if (size < this.sizeBytes) throw memoryLost(this);
     if (!this.#isNamed || nlink > 0) return;
     const copy = `/proc/${process.pid}/fd/${this.fd}`;
