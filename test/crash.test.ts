@@ -11,14 +11,14 @@ const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 
 const states = Number(process.env["PERDURE_CRASH_STATES"] ?? 20_000);
 
 test(`a kill at any store leaves the state before or after (PERDURE_SEED=${seed})`, (context) => {
-  const tally = runSequences("kill", seed, states);
+  const tally = runSequences("kill", seed, { states });
   context.diagnostic(JSON.stringify({ model: "kill", seed, ...tally }));
   assert.ok(tally.states >= states);
   assert.ok(tally.inRecovery > 0, "recovery was crashed, too");
 });
 
 test(`a power cut at any fence leaves the state before or after (PERDURE_SEED=${seed})`, (context) => {
-  const tally = runSequences("power", seed, states);
+  const tally = runSequences("power", seed, { states });
   context.diagnostic(JSON.stringify({ model: "power", seed, ...tally }));
   assert.ok(tally.states >= states);
 });

@@ -13,7 +13,9 @@ const dist = join(import.meta.dirname, "..");
 const root = join(dist, "..");
 const nursery = join(root, ".cache", `mutants-${process.pid}`);
 const SEED = "1";
-const STATES = "6000";
+const STATES = "30000";
+/** Few combinations a fence, so that so many states come from many operations. */
+const EXHAUSTIVE = "64";
 const CAUGHT = 3;
 
 after(() => {
@@ -38,7 +40,7 @@ function plant(mutant: Mutant, at: number): string {
 
 function runCrashTests(program: string, mutant: Mutant): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, mutant.model, SEED, STATES], (error, stdout, stderr) => {
+    execFile(process.execPath, [program, mutant.model, SEED, STATES, EXHAUSTIVE], (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr });
     });
   });

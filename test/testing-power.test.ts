@@ -6,11 +6,11 @@ import { PowerModel, RecordingMemory, seeded } from "../src/testing/index.ts";
 /** First words of the lines 0, 1, ... of every image that a power cut may leave after what `act` did. */
 function outcomes(act: (memory: RecordingMemory) => void, lines = 2): string[] {
   const memory = RecordingMemory.blank(64 * lines);
-  const model = new PowerModel(memory.recording.image.slice());
+  const model = new PowerModel(memory.recording.image.slice(), seeded(1), 1024);
   act(memory);
   for (const event of memory.recording.events) model.add(event);
-  const found = Array.from(model.images(seeded(1)), ({ bytes }) => {
-    const words = new Uint32Array(bytes().slice().buffer);
+  const found = Array.from(model.now(), (crash) => {
+    const words = new Uint32Array(crash.bytes().buffer);
     return Array.from({ length: lines }, (_, line) => words[16 * line]).join(",");
   });
   return Array.from(new Set(found)).sort();
@@ -54,15 +54,15 @@ test("what was flushed and fenced is durable, a flush or a fence alone promises 
 test("a fence makes durable only what the same thread had flushed, and only up to there", () => {
   const memory = RecordingMemory.blank(128);
   const other = new (memory.constructor as typeof RecordingMemory)(memory.recording, 2);
-  const model = new PowerModel(memory.recording.image.slice());
+  const model = new PowerModel(memory.recording.image.slice(), seeded(1), 1024);
   memory.commit32(0, 1);
   memory.flush(0, 4);
   memory.commit32(0, 2);
   other.fence();
   for (const event of memory.recording.events) model.add(event);
-  assert.equal(Array.from(model.images(seeded(1))).length, 3);
+  assert.equal(Array.from(model.now()).length, 3);
   model.add({ kind: "fence", thread: 1 });
-  const words = Array.from(model.images(seeded(1)), ({ bytes }) => bytes()[0]);
+  const words = Array.from(model.now(), (crash) => crash.bytes()[0]);
   assert.deepEqual(new Set(words), new Set([1, 2]));
 });
 
