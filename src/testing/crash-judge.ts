@@ -4,7 +4,7 @@ import { KeySet } from "./key-set.ts";
 import { KillModel } from "./kill.ts";
 import { PowerModel } from "./power.ts";
 import type { Random } from "./random.ts";
-import { Recording, RecordingMemory } from "./recording-memory.ts";
+import { type MemoryEvent, Recording, RecordingMemory } from "./recording-memory.ts";
 import type { TrialImage } from "./trial-image.ts";
 import { TrialMemory } from "./trial-memory.ts";
 
@@ -27,6 +27,8 @@ export interface CrashSubject<Opened, F extends Found = Found> {
   agree?(opened: Opened, found: F): void;
   /** What only one in many states is asked for, since it takes long: here the image may be changed. */
   examine?(recording: Recording): void;
+  /** Told of every event of a recovery, when the crashes at it were tried. */
+  observe?(event: MemoryEvent): void;
   /**
    * Says of which parts of a recovered image the checker never looks at the content, as of free pages: states that
    * differ in nothing else are checked once. Without it everything matters.
@@ -95,6 +97,7 @@ export class CrashJudge<Opened, F extends Found = Found> {
         refuse(found.value.text, allowed, () => `${context} / in recovery: ${crash.label}`);
       }
       model.add(event);
+      this.#subject.observe?.(event);
     }
   }
 

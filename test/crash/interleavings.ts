@@ -33,6 +33,7 @@ import {
   writePending,
 } from "./operations.ts";
 import { crashModel, freshSubject, type ModelName, perform } from "./sequences.ts";
+import { storeSites } from "./store-sites.ts";
 import type { World } from "./world.ts";
 
 /** What both threads start from, and what each does. */
@@ -260,6 +261,7 @@ function judgeRun(name: ModelName, judge: Judge, random: Random, scenario: Scena
     const allowed = allowedAt(orders, run, at);
     for (const crash of model.during(event)) judge.judge(crash, allowed, `${label}, event ${at}`);
     model.add(event);
+    if (storeSites.note(event)) for (const crash of model.now()) judge.judge(crash, allowed, `${label}, event ${at}`);
   });
   const { text } = checkImage(recovered(run.end, label));
   if (!orders.both.includes(text))

@@ -4,6 +4,7 @@ import { analyze, type OpenRegion, PageRegion } from "../../src/region/index.ts"
 import { CrashJudge, type CrashSubject, type Random, Recording, RecordingMemory } from "../../src/testing/index.ts";
 import { type Checked, checkImage } from "./checker.ts";
 import { filled, pageBytes } from "./operations.ts";
+import { storeSites } from "./store-sites.ts";
 
 export { type Tally, Violation } from "../../src/testing/index.ts";
 
@@ -21,6 +22,7 @@ const subject: CrashSubject<OpenRegion, Checked> = {
     refuseWork(recording);
     fillAndEmpty(recording);
   },
+  observe: (event) => void storeSites.note(event),
   // The checker never looks into a free page.
   matters: {
     blockBytes: pageBytes,
@@ -30,7 +32,8 @@ const subject: CrashSubject<OpenRegion, Checked> = {
 
 export class Judge extends CrashJudge<OpenRegion, Checked> {
   constructor(random: Random) {
-    super(subject, random);
+    // Some stores of recovery are those after a crash in one place only.
+    super(subject, random, storeSites.isRecording ? { nestedEvery: 20 } : {});
   }
 }
 
@@ -51,7 +54,7 @@ function fillAndEmpty(recording: Recording): void {
   try {
     for (; count < 10_000; count++) extra.write(count, filled(count, pageBytes));
   } catch (error) {
-    if ((error as { code?: string }).code !== "ENOSPC") throw new Error(`filling: ${String(error)}`);
+    if ((error as { code?: string }).code !== "ENOSPC") throw error;
   }
   if (count !== Math.max(0, atStart - region.info().reservePages)) {
     throw new Error(`${count} pages could be taken of ${atStart}`);

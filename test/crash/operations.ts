@@ -133,6 +133,8 @@ export function handOver(from: string, index: number, to: string, target: number
 export function ensureRun(name: string, index: number, order: number): Operation {
   const run = (region: PageRegion): void => instanceOf(region, name).ensureRun(index, order)[Symbol.dispose]();
   return one(`run of 2^${order} at ${name}[${index}]`, run, (world) => {
+    // A run that is there is opened.
+    if (world.get(name).runs.get(index) === 2 ** order) return;
     const { pages, runs } = inside(world.get(name), index);
     for (let k = 0; k < 2 ** order; k++) if (pages.has(index + k)) throw new Error("a page stands in the way");
     for (let k = 0; k < 2 ** order; k++) pages.set(index + k, emptyPage);

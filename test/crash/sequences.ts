@@ -16,6 +16,7 @@ import {
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import { choose, create, type Operation, pageBytes, write } from "./operations.ts";
+import { storeSites } from "./store-sites.ts";
 import { World } from "./world.ts";
 
 /** More than 256 pages, so that a torn page number shows; the mark is raised in chunks of 64. */
@@ -84,16 +85,20 @@ export interface Budget {
   readonly exhaustive?: number;
 }
 
+/** Says whether the budget is not used up yet. */
+export function goesOnUntil(tally: Tally, { states, milliseconds = Number.POSITIVE_INFINITY }: Budget): () => boolean {
+  const end = performance.now() + milliseconds;
+  return () => tally.states < states && performance.now() < end;
+}
+
 /** Runs random sequences until the budget is used up. @throws Violation */
 export function runSequences(model: ModelName, seed: number, budget: Budget): Tally {
-  const { states, milliseconds = Number.POSITIVE_INFINITY, exhaustive } = budget;
   const random = seeded(seed);
   const judge = new Judge(random);
-  const end = performance.now() + milliseconds;
-  const goesOn = (): boolean => judge.tally.states < states && performance.now() < end;
+  const goesOn = goesOnUntil(judge.tally, budget);
   for (let round = 0; goesOn(); round++) {
     const subject = freshSubject(round);
-    const crashes = crashModel(model, subject.recording.recorded, random, exhaustive);
+    const crashes = crashModel(model, subject.recording.recorded, random, budget.exhaustive);
     new Sequence(crashes, random, judge, `seed ${seed}, round ${round}`, subject).run(goesOn);
   }
   return judge.tally;
@@ -175,6 +180,7 @@ class Sequence {
         this.#judge.judgeRecovery(this.#model.fork(), image, allowed, `${label} killed before event ${at}`);
       }
       this.#model.add(event);
+      if (storeSites.note(event)) for (const crash of this.#model.now()) this.#judge.judge(crash, allowed, label);
     }
   }
 
