@@ -43,7 +43,7 @@ import { World } from "./world.ts";
 const PENDING = "eve";
 
 /** What a region is prepared with; one more start is a region that holds nothing. */
-const prepared: readonly Operation[] = [
+export const prepared: readonly Operation[] = [
   create("ann", 300),
   create("bob", 300),
   write("ann", 0, "both", 1),
@@ -119,6 +119,23 @@ export function runTriples(model: ModelName, seed: number, budget: Budget): Tall
   return judge.tally;
 }
 
+// Two pending ones of one name are possible, but the model knows instances by their names.
+function isPending({ name }: Operation): boolean {
+  return name.startsWith(`create ${PENDING} pending`);
+}
+
+/** Whether the model can say what an operation does to a world: it may be one that makes no sense there. */
+export function isExpressible(operation: Operation, world: World): boolean {
+  if (isPending(operation) && world.instances.has(PENDING)) return false;
+  const copy = world.copy();
+  try {
+    for (const step of operation.steps) step(copy);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 class ShortRun {
   readonly #judge: Judge;
   readonly #random: Random;
@@ -146,8 +163,7 @@ class ShortRun {
   run(operations: readonly Operation[], from: number): void {
     const label = operations.map(({ name }) => name).join(", ");
     for (const [at, operation] of operations.entries()) {
-      // Two pending ones of one name are possible, but the model knows instances by their names.
-      if (operation.name.startsWith(`create ${PENDING} pending`) && this.#world.instances.has(PENDING)) return;
+      if (isPending(operation) && this.#world.instances.has(PENDING)) return;
       this.#judge.tally.operations++;
       this.#recording.events = [];
       const allowed = this.#operate(operation, label);
