@@ -67,6 +67,6 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
       [],
     );
     assert.ok(sites > 60, `${sites} calls found in the code`);
-    addFigures({ "store sites that were the last before a crash": sites - Object.keys(missing).length });
+    addFigures({ "crash states, store sites that were the last before one": sites - Object.keys(missing).length });
   });
 });

@@ -8,6 +8,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { type Mutant, mutants } from "./crash/mutants.ts";
+import { addFigures } from "./support/figures.ts";
 
 const dist = join(import.meta.dirname, "..");
 const root = join(dist, "..");
@@ -16,7 +17,10 @@ const nursery = join(root, ".cache", `mutants-${process.pid}`);
 const BUDGET = ["--seed", "1", "--states", "30000", "--exhaustive", "64"];
 const CAUGHT = 3;
 
+let caught = 0;
+
 after(() => {
+  addFigures({ "mutants caught": caught });
   rmSync(nursery, { recursive: true, force: true });
 });
 
@@ -64,6 +68,7 @@ test("every planted mutant is caught by the crash tests", { concurrency: 2 }, as
       suite.test(`caught: ${mutant.name} (rule ${mutant.rule}, ${mutant.model})`, async () => {
         const { code, output } = await runCrashTests(plant(mutant, at), mutant);
         assert.equal(code, CAUGHT, `${BUDGET.join(" ")}: not caught\n${output}`);
+        caught++;
       }),
     ),
   );

@@ -75,3 +75,28 @@ test("with many lines the extremes and single lines are among the samples", () =
   for (const count of [0, 1, 11, 12]) assert.ok(counts.has(count), `${count} lines`);
   assert.ok(found.length > 40);
 });
+
+test("up to 4096 combinations are tried one and all, and more are sampled", () => {
+  const count = (lines: number): number => {
+    const memory = RecordingMemory.blank(64 * lines);
+    for (let line = 0; line < lines; line++) memory.commit32(64 * line, 1);
+    const model = new PowerModel(new Uint8Array(64 * lines), seeded(1));
+    for (const event of memory.recording.events) model.add(event);
+    return new Set(Array.from(model.now(), ({ key }) => key)).size;
+  };
+  assert.equal(count(12), 4096);
+  assert.ok(count(13) < 100);
+});
+
+test("a fork goes its own way, with what is not durable yet", () => {
+  const memory = RecordingMemory.blank(64);
+  const model = new PowerModel(new Uint8Array(64), seeded(1));
+  memory.commit32(0, 1);
+  memory.flush(0, 4);
+  for (const event of memory.recording.events) model.add(event);
+  const fork = model.fork();
+  fork.add({ kind: "fence", thread: 1 });
+  assert.equal(Array.from(model.now()).length, 2);
+  assert.equal(Array.from(fork.now()).length, 1);
+  assert.equal(model.latest()[0], 1);
+});

@@ -51,7 +51,7 @@ const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];
 if (!Object.hasOwn(searches, search)) throw new Error(`no search "${positionals[0]}"`);
 const budget: Budget = {
   states: Number(values.states),
-  milliseconds: Number(values.seconds) * 1000,
+  cpuSeconds: Number(values.seconds),
   ...(values.exhaustive === undefined ? {} : { exhaustive: Number(values.exhaustive) }),
 };
 // The clock stands still: two images that differ in a time only would be two states.

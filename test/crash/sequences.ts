@@ -76,19 +76,22 @@ export function freshSubject(round = 0): Subject {
   return subject;
 }
 
-/** How long a run goes on: until so many states were judged, or the time is over. */
+/** How long a run goes on: until so many states were judged, or so much of a processor's time is used up. */
 export interface Budget {
   readonly states: number;
-  /** No end by default. */
-  readonly milliseconds?: number;
+  /** No end by default. Busy neighbours do not count. */
+  readonly cpuSeconds?: number;
   /** Up to how many combinations at a fence are tried one and all: with fewer, more operations make as many states. */
   readonly exhaustive?: number;
 }
 
 /** Says whether the budget is not used up yet. */
-export function goesOnUntil(tally: Tally, { states, milliseconds = Number.POSITIVE_INFINITY }: Budget): () => boolean {
-  const end = performance.now() + milliseconds;
-  return () => tally.states < states && performance.now() < end;
+export function goesOnUntil(tally: Tally, { states, cpuSeconds = Number.POSITIVE_INFINITY }: Budget): () => boolean {
+  const began = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(began);
+    return tally.states < states && (user + system) / 1e6 < cpuSeconds;
+  };
 }
 
 /** Runs random sequences until the budget is used up. @throws Violation */

@@ -23,9 +23,9 @@ export async function runSearch(name: string, seed: number, ...options: string[]
     const result = JSON.parse(stdout) as SearchResult;
     const model = name.endsWith("-kill") ? "kill" : "power";
     addFigures({
-      [`distinct crash states, ${model} model`]: result.states,
-      "of all states, crashes inside of a recovery": result.inRecovery,
-      "operations that were crashed": result.operations,
+      [`crash states, distinct, ${model} model`]: result.states,
+      "crash states, of these inside of a recovery": result.inRecovery,
+      "crash states, operations that left them": result.operations,
     });
     return result;
   } catch (error) {
