@@ -341,8 +341,9 @@ class Judge {
     }
   }
 
-  judge({ label, bytes }: CrashImage, operation: number): void {
-    const image = bytes().slice();
+  judge(crash: CrashImage, operation: number): void {
+    const { label } = crash;
+    const image = crash.bytes();
     const where = `operation ${operation}, ${label}`;
     this.images++;
     checkSeals(image, where);
@@ -362,7 +363,7 @@ class Judge {
 test(`a kill or a power cut leaves the old page or the new one, with its seal (PERDURE_SEED=${seed})`, (t) => {
   const random = seeded(seed);
   const { recording, region, instance } = sealedRegion();
-  const power = new PowerModel(recording.recorded);
+  const power = new PowerModel(recording.recorded, random, 64);
   const total = { seed, images: 0, sealedPages: 0 };
   operations.forEach((operation, at) => {
     const judge = new Judge();
@@ -373,7 +374,7 @@ test(`a kill or a power cut leaves the old page or the new one, with its seal (P
     judge.allow(recording.image);
     for (const crash of killImages(start, recording.events, random)) judge.judge(crash, at);
     for (const event of recording.events) {
-      if (event.kind === "fence") for (const crash of power.images(random)) judge.judge(crash, at);
+      for (const crash of power.during(event)) judge.judge(crash, at);
       power.add(event);
     }
     total.images += judge.images;

@@ -77,6 +77,10 @@ export class TrialMemory implements Memory {
     // As above.
   }
 
+  refuseLost(): void {
+    // It is not mapped, so nobody takes it away.
+  }
+
   flushAll(): void {
     // As above.
   }
