@@ -143,7 +143,12 @@ export class LayerOperations {
   purge(instance: InstanceState): void {
     this.#treeLocked(() => {
       this.#writer.drained(instance, () => {
-        if (!instance.deleted) this.#refuseHeld(instance);
+        // Another thread may have purged it, or it waits for the layers above it already.
+        if (instance.isEnded || instance.record.state === recordState.deleting) return;
+        if (!instance.deleted) {
+          instance.refuseSaved();
+          this.#refuseHeld(instance);
+        }
         this.#end(instance);
       });
     });

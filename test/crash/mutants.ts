@@ -55,8 +55,10 @@ export const mutants: readonly Mutant[] = [
     name: "a new page is claimed before it is filled",
     rule: "1",
     file: pages,
-    find: "index, this.#compose(this.writer.take(false), 0, within, source));",
-    replace: "index, this.writer.take(false)); this.writer.fill(table.get(index), source, within);",
+    find: `const draft = this.#compose(this.writer.take(instance), shared, within, source);
+                this.#publish(instance, table, kind.data, index, draft);`,
+    replace: `this.#publish(instance, table, kind.data, index, this.writer.take(instance));
+                this.writer.fill(table.get(index), source, within);`,
     model: "kill",
   },
   {
@@ -238,27 +240,28 @@ export const mutants: readonly Mutant[] = [
   {
     name: "pages of an instance are withdrawn before it is marked as deleting",
     rule: "2",
-    file: "region/instance-operations",
-    find: "this.directory.update(instance, { state: recordState.deleting });",
-    replace: "",
+    file: "region/layer-operations",
+    find: "this.directory.unname(instance, recordState.deleting);",
+    replace: `Object.assign(instance.record, { state: recordState.deleting });
+        for (const [key, one] of this.#writer.core.byName) if (one === instance) this.#writer.core.byName.delete(key);`,
     model: "kill",
   },
   {
     name: "a record ends before its pages",
     rule: "2",
-    file: "region/instance-operations",
-    find: `this.#withdrawAll(pages);
-            instance.pages = 0;
-            this.directory.end(instance);`,
-    replace: "this.directory.end(instance); this.#withdrawAll(pages); instance.pages = 0;",
+    file: "region/merge",
+    find: `this.#instances.withdrawAll(pages);
+        layer.pages = 0;
+        this.#directory.end(layer);`,
+    replace: "this.#directory.end(layer); this.#instances.withdrawAll(pages);",
     model: "kill",
   },
   {
     name: "a shrink withdraws pages before it writes the size",
     rule: "2",
     file: "region/instance-operations",
-    find: "this.directory.update(instance, { sizeBytes });",
-    replace: "this.#withdrawAll(pages); pages.length = 0; this.directory.update(instance, { sizeBytes });",
+    find: "this.#directory.update(instance, { sizeBytes, reach });",
+    replace: "this.withdrawAll(pages); pages.length = 0; this.#directory.update(instance, { sizeBytes, reach });",
     model: "kill",
   },
   {
@@ -291,9 +294,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "recovery keeps pending instances",
     rule: "recovery",
-    file: "region/read-directory",
-    find: "const ends = read.state !== recordState.live;",
-    replace: "const ends = read.state === recordState.deleting;",
+    file: "region/settle-layers",
+    find: "instance.ends = true;",
+    replace: "restate(instance, recordState.live, plan);",
     model: "kill",
   },
   {
@@ -373,8 +376,8 @@ export const mutants: readonly Mutant[] = [
     name: "operations enter an instance that is being deleted",
     rule: "8",
     file: "region/locks",
-    find: "if (closedBy === 0)\n                return;",
-    replace: "return;",
+    find: "return closedBy;",
+    replace: "return 0;",
     model: "threads-kill",
   },
 ];
