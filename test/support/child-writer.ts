@@ -7,7 +7,7 @@ import { Backing, MappedMemory, type Memory } from "../../src/memory/index.ts";
 import { PageRegion } from "../../src/region/index.ts";
 import { seeded } from "../../src/testing/index.ts";
 import { choose, type Operation } from "../crash/operations.ts";
-import { World } from "../crash/world.ts";
+import { type ModelInstance, World } from "../crash/world.ts";
 
 /** The path of this program. */
 export const writerProgram: string = fileURLToPath(import.meta.url);
@@ -37,28 +37,22 @@ export class Script {
 
 /** A world at rest as text: nothing in it is pending or volatile. */
 export function worldToJson(world: World): string {
-  const instances = Array.from(world.instances.values(), ({ name, sizeBytes, attribute, pages, runs }) => {
-    return { name, sizeBytes, attribute, pages: Array.from(pages), runs: Array.from(runs) };
+  const instances = Array.from(world.instances.values(), ({ pages, runs, volatile: _, ...plain }) => {
+    return { ...plain, pages: Array.from(pages), runs: Array.from(runs) };
   });
   return JSON.stringify(instances);
 }
 
-interface PlainInstance {
-  readonly name: string;
-  readonly sizeBytes: number;
-  readonly attribute: number;
+type PlainInstance = Omit<ModelInstance, "pages" | "runs" | "volatile"> & {
   readonly pages: readonly [number, string][];
   readonly runs: readonly [number, number][];
-}
+};
 
 /** The world of `worldToJson`. */
 export function worldFromJson(json: string): World {
   const world = new World();
-  for (const { name, sizeBytes, attribute, pages, runs } of JSON.parse(json) as PlainInstance[]) {
-    const instance = world.add(name, sizeBytes);
-    instance.attribute = attribute;
-    for (const [index, content] of pages) instance.pages.set(index, content);
-    for (const [index, length] of runs) instance.runs.set(index, length);
+  for (const { pages, runs, ...plain } of JSON.parse(json) as PlainInstance[]) {
+    world.instances.set(plain.name, { ...plain, pages: new Map(pages), runs: new Map(runs), volatile: new Map() });
   }
   return world;
 }
