@@ -9,6 +9,7 @@ import { chmodSync, chownSync, readFileSync, symlinkSync, writeFileSync } from "
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32, gzipSync } from "node:zlib";
+import { loadPlugins } from "../src/cli/plugins.ts";
 import { formatMemory, registerFormat, unregisterFormat } from "../src/format/index.ts";
 import { ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
@@ -266,6 +267,20 @@ provoke("LOCKED", "a region that this process or another one writes to", async (
   const next = await Region.open(path);
   assert.equal(next.start.reason, "owner-died");
   await next.close();
+});
+
+provoke("PLUGIN", "a file that exports no format, a format whose code fails", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  await refused("PLUGIN", "index.js", folder, () => loadPlugins([join(import.meta.dirname, "../src/index.js")]));
+  const plugin = join(folder, "plugin.mjs");
+  const methods = 'format() {}, probe() { throw new Error("no") }, cleanup() {}';
+  writeFileSync(plugin, `export const format = { type: 4, name: "failing", ${methods} };`);
+  await loadPlugins([plugin]);
+  t.after(() => unregisterFormat(4));
+  const image = readFileSync(path);
+  image.writeUInt32LE(4, 8);
+  writeFileSync(path, image);
+  await refused("PLUGIN", plugin, folder, () => Region.open(path));
 });
 
 provoke("POISONED", "everything after a store that failed, until the region is opened again", async () => {

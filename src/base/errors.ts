@@ -59,6 +59,10 @@ export const ERRORS = {
     text: "another process has the region open for writing",
     remedy: "stop the process that the message names, or open the region read-only",
   },
+  PLUGIN: {
+    text: "a plug-in could not be loaded, or its code failed",
+    remedy: "correct the plug-in as the message says, or tell its author; docs/formats.md says what one must be",
+  },
   POISONED: {
     text: "an operation failed half-way, so this handle takes no further one",
     remedy: "close the handle and open the region again: opening recovers it",
@@ -77,7 +81,7 @@ export const ERRORS = {
   },
   UNKNOWN_FORMAT: {
     text: "no registered format has the type number that the superblock names",
-    remedy: "register the format (or upgrade Perdure), then open the memory again",
+    remedy: "register the format (on the command line: --plugin FILE) or upgrade Perdure, then open the memory again",
   },
   UNSUPPORTED_VERSION: {
     text: "the memory was written by a version or with features that this program does not know",

@@ -47,6 +47,20 @@ export const optionalText = (placeholder: string, brief: string): TypedFlagParam
   optional: true,
 });
 
+/** Flags of every command that opens or formats a memory. */
+export interface PluginFlags {
+  readonly plugin?: readonly string[];
+}
+
+export const plugin: TypedFlagParameter<readonly string[] | undefined> = {
+  kind: "parsed",
+  parse: String,
+  placeholder: "FILE",
+  brief: "Load a format from this ES module; may be repeated",
+  variadic: true,
+  optional: true,
+};
+
 export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
   "Page size of a new region, 512 to 2M (default 4096)",
 );

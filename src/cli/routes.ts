@@ -6,7 +6,7 @@ import * as parameters from "./parameters.ts";
 // The surface of the command line at a glance. What a command does stands in the file that its loader names, which is
 // loaded when the command runs: help and completion load neither koffi nor the library.
 
-const { region, disk, json, toggle, optionalSize, optionalText } = parameters;
+const { region, disk, json, plugin, toggle, optionalSize, optionalText } = parameters;
 const onRegion = { kind: "tuple", parameters: [region] } as const;
 const onDisk = { kind: "tuple", parameters: [region, disk] } as const;
 
@@ -19,10 +19,11 @@ const format = buildCommand({
       pageSize: parameters.pageSize,
       format: optionalText("TYPE", "Number or name of the format (default region)"),
       force: toggle("Wipe what is there, whatever it is, then format"),
+      plugin,
     },
   },
   docs: {
-    brief: "Make a region",
+    brief: "Make a region, or a memory of another format",
     fullDescription:
       "Creates a file of --size and formats it. A blank file, device or descriptor\n" +
       "that is there is formatted as it is, without --size. Other data are refused,\n" +
@@ -32,19 +33,19 @@ const format = buildCommand({
 
 const info = buildCommand({
   loader: async () => inContext((await import("./commands/info.ts")).info),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: { brief: "Show size, free space, state and lives of a region" },
 });
 
 const ls = buildCommand({
   loader: async () => inContext((await import("./commands/ls.ts")).ls),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: { brief: "List what lives in a region: disks and all other instances" },
 });
 
 const check = buildCommand({
   loader: async () => inContext((await import("./commands/check.ts")).check),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: {
     brief: "Look for corruption; changes nothing",
     fullDescription:
@@ -58,22 +59,25 @@ const diskRoutes = buildRouteMap({
   routes: {
     create: buildCommand({
       loader: async () => inContext((await import("./commands/disk-create.ts")).diskCreate),
-      parameters: { positional: onDisk, flags: { size: parameters.size("Size of the disk, such as 512M") } },
+      parameters: { positional: onDisk, flags: { size: parameters.size("Size of the disk, such as 512M"), plugin } },
       docs: { brief: "Make a disk; it takes memory as it is written" },
     }),
     ls: buildCommand({
       loader: async () => inContext((await import("./commands/disk-ls.ts")).diskLs),
-      parameters: { positional: onRegion, flags: { json } },
+      parameters: { positional: onRegion, flags: { json, plugin } },
       docs: { brief: "List the disks of a region" },
     }),
     grow: buildCommand({
       loader: async () => inContext((await import("./commands/disk-grow.ts")).diskGrow),
-      parameters: { positional: onDisk, flags: { size: parameters.size("New size, at least the present one") } },
+      parameters: {
+        positional: onDisk,
+        flags: { size: parameters.size("New size, at least the present one"), plugin },
+      },
       docs: { brief: "Make a disk larger" },
     }),
     rm: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rm.ts")).diskRm),
-      parameters: { positional: onDisk },
+      parameters: { positional: onDisk, flags: { plugin } },
       docs: { brief: "Delete a disk and everything on it" },
     }),
   },
@@ -107,6 +111,7 @@ const serve = buildCommand({
       tcp: optionalText("HOST:PORT", "Listen on TCP; whoever reaches it may use the disks"),
       readOnly: toggle("Serve without changing anything"),
       json: toggle("Print events as JSON, one a line; errors too"),
+      plugin,
     },
   },
   docs: {
@@ -123,7 +128,7 @@ const serve = buildCommand({
 const start = buildCommand({
   loader: async () => inContext((await import("./commands/start.ts")).start),
   parameters: {
-    flags: { dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)") },
+    flags: { dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)"), plugin },
   },
   docs: {
     brief: "Serve a default disk of 512 MiB, and say how to use it",
@@ -141,11 +146,12 @@ export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
 
 type Result = Promise<void | PerdureError>;
 
-/** Our commands take their context as an argument; the framework has it in `this`. */
+/** Our commands take their context as an argument; the framework has it in `this`. Plug-ins come before the command. */
 function inContext<Flags, Args extends readonly unknown[]>(
   command: (context: CliContext, flags: Flags, ...args: Args) => Result,
-): (this: CliContext, flags: Flags, ...args: Args) => Result {
-  return function run(this, flags, ...args) {
+): (this: CliContext, flags: Flags & parameters.PluginFlags, ...args: Args) => Result {
+  return async function run(this, flags, ...args) {
+    if (flags.plugin !== undefined) await (await import("./plugins.ts")).loadPlugins(flags.plugin);
     return command(this, flags, ...args);
   };
 }

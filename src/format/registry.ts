@@ -27,7 +27,12 @@ export interface Format<Handle = unknown> {
   probe(memory: Memory): Handle;
   /** Ends the use of a handle. When it throws, the memory stays attached. */
   cleanup(handle: Handle): void;
+  /** What `perdure info` prints of a memory of this format. */
+  describe?(handle: Handle): Facts;
 }
+
+/** Labels with their values, in the order in which they are shown. */
+export type Facts = Readonly<Record<string, string | number>>;
 
 interface Registered {
   readonly format: Format;
@@ -60,6 +65,17 @@ export function unregisterFormat(type: number): void {
 /** Number and name of every registered format. */
 export function listFormats(): readonly { type: number; name: string }[] {
   return Array.from(formats.values(), ({ format }) => ({ type: format.type, name: format.name }));
+}
+
+/** The registered format of a name or number, as people write it. @throws UNKNOWN_FORMAT, naming those there are */
+export function findFormat(wanted: string): Format {
+  const all = Array.from(formats.values(), ({ format }) => format);
+  const found = all.find(({ type, name }) => wanted === name || wanted === String(type));
+  if (found !== undefined) return found;
+  const names = all.map(({ type, name }) => `${type} (${name})`).join(", ");
+  throw new PerdureError("UNKNOWN_FORMAT", `no registered format is called "${wanted}"`, {
+    remedy: `choose from: ${names}; or register another one (on the command line: --plugin FILE)`,
+  });
 }
 
 /** A memory opened by its format. */

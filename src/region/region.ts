@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isPerdureError, PerdureError, parseSize } from "../base/index.ts";
-import { type Attached, attachMemory, formatMemory, isBlank } from "../format/index.ts";
+import { type Attached, attachMemory, createMemory, formatMemory, isBlank } from "../format/index.ts";
 import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
@@ -284,17 +284,7 @@ function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
  * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
  */
 export function createRegion(path: string, options: RegionOptions & { readonly size: number | string }): MappedMemory {
-  const format = formatOf(options);
-  const backing = Backing.create(path, parseSize(options.size));
-  const memory = new MappedMemory([backing], { durable: options.durable ?? false });
-  try {
-    formatMemory(memory, format);
-    backing.publish();
-    return memory;
-  } catch (error) {
-    memory.close();
-    throw error;
-  }
+  return createMemory(path, parseSize(options.size), formatOf(options), { durable: options.durable ?? false });
 }
 
 /** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
@@ -327,6 +317,7 @@ function attachNative(memory: Memory): Attached<OpenRegion> {
   throw new PerdureError(
     "UNKNOWN_FORMAT",
     `${memory.ranges[0].source} is of the format "${attached.format.name}", no region`,
+    { remedy: "use the programs of that format; `perdure info --plugin FILE` describes the memory" },
   );
 }
 

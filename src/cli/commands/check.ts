@@ -1,7 +1,8 @@
 import { formatSize, PerdureError } from "../../base/index.ts";
 import { type CheckReport, checkRegion, describeFinding } from "../../region/index.ts";
 import type { CliContext } from "../context.ts";
-import { paint, plural, print, printFacts, printJson, printTable } from "../output.ts";
+import { type OtherMemory, readOther } from "../other-format.ts";
+import { paint, plural, print, printable, printFacts, printJson, printTable } from "../output.ts";
 import { describeUse } from "../owner.ts";
 
 /** `perdure check`: looks for what no crash leaves behind. */
@@ -10,6 +11,8 @@ export async function check(
   flags: { json?: boolean },
   source: string,
 ): Promise<void | PerdureError> {
+  const other = readOther(source);
+  if (other !== undefined) return printOther(context.process.stdout, flags, other);
   const report = await checkRegion(source);
   if (flags.json === true) printJson(context.process.stdout, report);
   else printReport(context.process.stdout, report);
@@ -17,6 +20,18 @@ export async function check(
   return new PerdureError("CORRUPT", `${source} is corrupt: ${plural(report.findingCount, "finding")}`, {
     remedy: "keep a copy of the memory before anything else; the findings say which pages are concerned",
   });
+}
+
+/** All that can be asked of a format is to open the memory, and that it did. */
+function printOther(stream: NodeJS.WriteStream, { json }: { json?: boolean }, other: OtherMemory): void {
+  const { source, format, name, sizeBytes } = other;
+  if (json === true) return printJson(stream, { source, format, name, sizeBytes, opens: true });
+  const result = `${paint(stream, "green", "opens")}: its format looks for no more than that`;
+  printFacts(stream, [
+    ["memory", source],
+    ["format", `${printable(name)} (${format})`],
+    ["result", result],
+  ]);
 }
 
 function printReport(stream: NodeJS.WriteStream, report: CheckReport): void {

@@ -1,10 +1,11 @@
 import { formatSize, isPerdureError, PerdureError } from "../../base/index.ts";
-import { formatMemory, listFormats, superblockHead } from "../../format/index.ts";
-import { Backing, MappedMemory, windowBytes } from "../../memory/index.ts";
-import { analyze, createRegion, nativeFormat } from "../../region/index.ts";
+import { createMemory, type Format, findFormat, formatMemory, openMemory, superblockHead } from "../../format/index.ts";
+import { type MappedMemory, windowBytes } from "../../memory/index.ts";
+import { analyze, nativeFormat } from "../../region/index.ts";
 import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
 import { lockedBy } from "../open-region.ts";
+import { readOther } from "../other-format.ts";
 import { print } from "../output.ts";
 import { startProgress } from "../progress.ts";
 
@@ -15,38 +16,35 @@ interface FormatFlags {
   readonly force?: boolean;
 }
 
-/** `perdure format`: makes a region in a new file, or in memory that is there. */
+/** `perdure format`: makes a region, or a memory of another format, in a new file or in memory that is there. */
 export async function format(context: CliContext, flags: FormatFlags, source: string): Promise<void> {
-  refuseOtherFormats(flags.format);
+  const chosen = chosenFormat(flags);
   const { stderr } = context.process;
   const memory = await openExisting(source);
-  if (memory === undefined) createFile(source, flags).close();
+  if (memory === undefined) createFile(source, chosen, flags).close();
   else {
     try {
-      formatExisting(memory, flags, stderr);
+      formatExisting(memory, chosen, flags, stderr);
     } finally {
       memory.close();
     }
   }
-  print(stderr, describeResult(source));
+  print(stderr, `formatted ${source}: ${describeResult(source)}`);
 }
 
-/** Only the native format can be made by this command so far; others are registered by the programs that bring them. */
-function refuseOtherFormats(wanted: string | undefined): void {
-  if (wanted === undefined) return;
-  const known = listFormats();
-  const found = known.find(({ type, name }) => wanted === name || wanted === String(type));
-  if (found?.type === formatType) return;
-  const names = known.map(({ type, name }) => `${type} (${name})`).join(", ");
-  throw new PerdureError("UNKNOWN_FORMAT", `this command knows no format "${wanted}"`, {
-    remedy: `choose from: ${names}`,
-  });
+function chosenFormat({ format: wanted, pageSize }: FormatFlags): Format {
+  const found = wanted === undefined ? undefined : findFormat(wanted);
+  if (found === undefined || found.type === formatType) {
+    return nativeFormat(pageSize === undefined ? {} : { pageBytes: pageSize });
+  }
+  if (pageSize === undefined) return found;
+  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size: that is for regions`);
 }
 
 /** @returns undefined where there is nothing of that name */
 async function openExisting(source: string): Promise<MappedMemory | undefined> {
   try {
-    return new MappedMemory([Backing.open(source)]);
+    return openMemory(source);
   } catch (error) {
     if (isPerdureError(error, "LOCKED")) throw await lockedBy(source, error);
     const isMissing = isPerdureError(error, "ENOENT") && !source.startsWith("fd:");
@@ -55,33 +53,32 @@ async function openExisting(source: string): Promise<MappedMemory | undefined> {
   }
 }
 
-function createFile(source: string, { size, pageSize }: FormatFlags): MappedMemory {
+function createFile(source: string, chosen: Format, { size }: FormatFlags): MappedMemory {
   if (size === undefined) {
     throw new PerdureError("EINVAL", `${source} is not there, and a file that is created needs a size`, {
       remedy: "pass --size, for example --size 512M",
     });
   }
-  return createRegion(source, { size, ...(pageSize === undefined ? {} : { pageSize }) });
+  return createMemory(source, size, chosen);
 }
 
-function formatExisting(memory: MappedMemory, flags: FormatFlags, stderr: NodeJS.WriteStream): void {
+function formatExisting(memory: MappedMemory, chosen: Format, flags: FormatFlags, stderr: NodeJS.WriteStream): void {
   const { source, lengthBytes } = memory.ranges[0];
   if (flags.size !== undefined && flags.size !== lengthBytes) {
     throw new PerdureError("EINVAL", `${source} is there and has ${lengthBytes} bytes, not ${flags.size}`, {
       remedy: "leave --size out to format it as it is, or choose another name",
     });
   }
-  const native = nativeFormat(flags.pageSize === undefined ? {} : { pageBytes: flags.pageSize });
   try {
-    formatMemory(memory, native);
+    formatMemory(memory, chosen);
   } catch (error) {
     const isTaken = isPerdureError(error, "FOREIGN_DATA") || isPerdureError(error, "EEXIST");
     if (!isTaken || flags.force !== true) throw error;
     // Nothing may be wiped for a format that cannot be made.
-    native.validate?.(memory);
+    chosen.validate?.(memory);
     print(stderr, `${error.message}: wiping it, as --force says`);
     wipe(memory, stderr);
-    formatMemory(memory, native);
+    formatMemory(memory, chosen);
   }
 }
 
@@ -99,8 +96,10 @@ function wipe(memory: MappedMemory, stderr: NodeJS.WriteStream): void {
 }
 
 function describeResult(source: string): string {
-  const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
+  const other = readOther(source);
+  if (other !== undefined) return `${formatSize(other.sizeBytes)} in the format ${other.name} (${other.format})`;
+  const memory = openMemory(source, { readOnly: true });
   const { pages, pageBytes } = analyze(memory).geometry;
   memory.close();
-  return `formatted ${source}: ${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}`;
+  return `${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}`;
 }
