@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import type { Steps } from "../src/base/index.ts";
 import { type Backing, type BackingKind, MappedMemory, type Survival } from "../src/memory/index.ts";
 
 /**
@@ -23,6 +24,10 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   }
 
   publish(): void {}
+
+  *fillHoles(): Steps<void> {
+    // Holes are what this is for.
+  }
 
   sync(): void {}
 

@@ -11,7 +11,7 @@ import { type TestContext, test } from "node:test";
 import { crc32, gzipSync } from "node:zlib";
 import { loadPlugins } from "../src/cli/plugins.ts";
 import { formatMemory, registerFormat, unregisterFormat } from "../src/format/index.ts";
-import { ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
+import { checkRegion, ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { openRegion, pageBytes, refused, savedImage, savedRegion, sevens } from "./support/saved-region.ts";
@@ -24,6 +24,16 @@ function provoke(code: ErrorCode, what: string, run: (t: TestContext) => void | 
   provoked.add(code);
   test(`${code}: ${what}`, run);
 }
+
+provoke("ABORTED", "an open and a check that an AbortSignal stops", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  const signal = AbortSignal.abort();
+  await refused("ABORTED", "stopped", folder, () => Region.open(path, { signal }));
+  await refused("ABORTED", "stopped", folder, () =>
+    Region.open(join(folder, "new"), { create: true, size: "1M", signal }),
+  );
+  await refused("ABORTED", "stopped", folder, () => checkRegion(path, { signal }));
+});
 
 provoke("EACCES", "a file that others may write", async (t) => {
   const { folder, path } = await savedRegion(t);

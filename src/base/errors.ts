@@ -43,6 +43,10 @@ export const ERRORS = {
     text: "no free pages (or no room in the backing) for what was asked",
     remedy: "delete or trim what is not needed, or make a larger region; overwriting what exists still works",
   },
+  ABORTED: {
+    text: "the work was stopped on request, by an AbortSignal or Ctrl-C",
+    remedy: "start it again when it is wanted: nothing was changed, or the next open puts it right",
+  },
   CLOSED: {
     text: "the handle was closed",
     remedy: "open the region again",

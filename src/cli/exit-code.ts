@@ -2,11 +2,13 @@ import { ExitCode } from "@stricli/core";
 import { isPerdureError } from "../base/index.ts";
 
 /** Every way in which the command can end; docs/cli.md says the same. */
-export const exitCode = { success: 0, failure: 1, usage: 2, corruption: 3 } as const;
+export const exitCode = { success: 0, failure: 1, usage: 2, corruption: 3, interrupted: 130 } as const;
 
 /** The exit code for what a command threw or returned. */
 export function exitCodeOf(error: unknown): number {
   if (isPerdureError(error, "EINVAL")) return exitCode.usage;
+  // As shells number the end by SIGINT.
+  if (isPerdureError(error, "ABORTED")) return exitCode.interrupted;
   if (isPerdureError(error, "CORRUPT")) return exitCode.corruption;
   return exitCode.failure;
 }

@@ -1,14 +1,19 @@
 /** Superblocks and the registry of formats: probe, format, cleanup; and what the author of a format needs. */
 export {
+  atOnce,
   bytes,
   crc32,
   type Decoded,
   type ErrorCode,
   type Field,
+  inTurns,
   isPerdureError,
   isSealed,
   Layout,
+  type LongOptions,
   PerdureError,
+  type Progress,
+  type Steps,
   seal,
   text,
   u32,
@@ -23,15 +28,25 @@ export {
   type Survival,
   windowBytes,
 } from "../memory/index.ts";
-export { createMemory, type MemoryOptions, openMemory } from "./open-memory.ts";
+export {
+  type CreateOptions,
+  createMemory,
+  creatingMemory,
+  type MemoryOptions,
+  openingMemory,
+  openMemory,
+} from "./open-memory.ts";
 export {
   type Attached,
+  attaching,
   attachMemory,
   type Facts,
   type Format,
   findFormat,
   formatMemory,
+  formatting,
   isBlank,
+  isBlankInSteps,
   listFormats,
   registerFormat,
   unregisterFormat,

@@ -1,5 +1,6 @@
+import { atOnce, inTurns, type LongOptions, type Steps } from "../base/index.ts";
 import { Backing, type BackingOptions, MappedMemory } from "../memory/index.ts";
-import { type Format, formatMemory } from "./registry.ts";
+import { type Format, formatting } from "./registry.ts";
 
 /** How a memory is opened. */
 export interface MemoryOptions extends BackingOptions {
@@ -14,28 +15,59 @@ export interface MemoryOptions extends BackingOptions {
  * @throws ENOENT, EACCES, ENODEV, ENOSPC (holes that cannot be filled), LOCKED
  */
 export function openMemory(source: string, options: MemoryOptions = {}): MappedMemory {
-  return new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
+  return atOnce(openingMemory(source, options));
+}
+
+/** `openMemory` in steps. */
+export function* openingMemory(source: string, options: MemoryOptions = {}): Steps<MappedMemory> {
+  const backing = Backing.open(source, { ...options, keepHoles: true });
+  const memory = new MappedMemory([backing], { durable: options.durable ?? false });
+  let done = false;
+  try {
+    if (options.keepHoles !== true) yield* backing.fillHoles();
+    done = true;
+    return memory;
+  } finally {
+    if (!done) memory.close();
+  }
+}
+
+/** How a memory is made. */
+export interface CreateOptions extends LongOptions {
+  readonly durable?: boolean;
 }
 
 /**
  * Makes a file, formats it, and only then gives it its name: whatever happens before leaves nothing behind.
  *
- * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV, and what the format throws
+ * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV, ABORTED, and what the format throws
  */
 export function createMemory(
   path: string,
   sizeBytes: number,
   format: Format,
-  options: { durable?: boolean } = {},
-): MappedMemory {
-  const backing = Backing.create(path, sizeBytes);
-  const memory = new MappedMemory([backing], { durable: options.durable ?? false });
+  options: CreateOptions = {},
+): Promise<MappedMemory> {
+  return inTurns(creatingMemory(path, sizeBytes, format, options), options);
+}
+
+/** `createMemory` in steps. */
+export function* creatingMemory(
+  path: string,
+  sizeBytes: number,
+  format: Format,
+  { durable = false }: CreateOptions = {},
+): Steps<MappedMemory> {
+  const backing = yield* Backing.creating(path, sizeBytes);
+  const memory = new MappedMemory([backing], { durable });
+  let done = false;
   try {
-    formatMemory(memory, format);
+    // What was just made holds nothing but zeroes: nobody needs to look.
+    yield* formatting(memory, format, { force: true });
     backing.publish();
+    done = true;
     return memory;
-  } catch (error) {
-    memory.close();
-    throw error;
+  } finally {
+    if (!done) memory.close();
   }
 }

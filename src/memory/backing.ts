@@ -5,6 +5,7 @@ import {
   fchmodSync,
   fdatasyncSync,
   fstatSync,
+  ftruncateSync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -13,7 +14,7 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { type ErrorCode, PerdureError } from "../base/index.ts";
+import { atOnce, type ErrorCode, PerdureError, type Steps } from "../base/index.ts";
 import { isByteLocked, linkOpenFile, lockByte, reserve } from "../os/index.ts";
 import type { Survival } from "./memory.ts";
 
@@ -29,6 +30,8 @@ const O_TMPFILE = 0o20200000;
 const WRITER_BYTE = 0;
 /** What tmpfs allocates at a time. */
 const BLOCK_BYTES = 4096;
+/** So much is reserved at a time: some 30 ms of work for a tmpfs. */
+const RESERVE_STEP_BYTES = 64 * 2 ** 20;
 /** A memory has room for its superblock at least. */
 const MIN_BYTES = 4096;
 const GROUP_OR_OTHERS_WRITE = 0o022;
@@ -38,6 +41,8 @@ export interface BackingOptions {
   readonly readOnly?: boolean;
   /** Accept a file that belongs to another user or that others may write. */
   readonly trustFile?: boolean;
+  /** Leave holes of the file as they are: the caller fills them before anything is stored there. */
+  readonly keepHoles?: boolean;
 }
 
 /** One open, locked file or device: where a range of a memory lives. */
@@ -74,32 +79,41 @@ export class Backing implements Disposable {
       backing.#refuseTiny();
       if (!readOnly) backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
-      if (!readOnly && kind !== "dax") backing.#fillHoles();
+      if (options.keepHoles !== true) atOnce(backing.fillHoles());
       return backing;
     });
   }
 
   /**
    * Makes a file of `sizeBytes` that has no name until `publish`: a process that dies before leaves nothing behind.
-   * All of its space is reserved, so a full file system is ENOSPC here and never SIGBUS later.
    *
    * @throws EINVAL (size), ENOENT (no such folder), ENODEV, ENOSPC, EACCES
    */
   static create(path: string, sizeBytes: number): Backing {
+    return atOnce(Backing.creating(path, sizeBytes));
+  }
+
+  /** `create` in steps. */
+  static *creating(path: string, sizeBytes: number): Steps<Backing> {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
-    return guarded(fd, () => {
+    let backing: Backing | undefined;
+    try {
       const kind = kindOf(fd, path);
       // The umask may have taken bits away that the owner needs to open it again.
       fchmodSync(fd, 0o600);
-      translated(path, () => reserve(fd, 0, sizeBytes));
-      const backing = new Backing(path, fd, kind, false);
-      backing.#lock();
-      return backing;
-    });
+      translated(path, () => ftruncateSync(fd, sizeBytes));
+      const made = new Backing(path, fd, kind, false);
+      made.#lock();
+      yield* made.fillHoles();
+      backing = made;
+      return made;
+    } finally {
+      if (backing === undefined) closeSync(fd);
+    }
   }
 
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
@@ -127,6 +141,26 @@ export class Backing implements Disposable {
     if (this.kind === "ext4" || this.kind === "xfs") translated(this.source, () => fdatasyncSync(this.fd));
   }
 
+  /**
+   * Reserves every block of a file that is open for writing, so that a full file system is ENOSPC here and never SIGBUS
+   * later.
+   *
+   * @throws ENOSPC
+   */
+  *fillHoles(): Steps<void> {
+    if (this.readOnly || this.kind === "dax") return;
+    const { fd, sizeBytes, source } = this;
+    // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
+    const held = fstatSync(fd).blocks * 512;
+    if (held === Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES) return;
+    refuseOverfull(source, fd, sizeBytes - held);
+    for (let offset = 0; offset < sizeBytes; offset += RESERVE_STEP_BYTES) {
+      translated(source, () => reserve(fd, offset, Math.min(RESERVE_STEP_BYTES, sizeBytes - offset)));
+      const doneBytes = Math.min(offset + RESERVE_STEP_BYTES, sizeBytes);
+      yield { what: "reserving memory", doneBytes, totalBytes: sizeBytes };
+    }
+  }
+
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
@@ -144,13 +178,6 @@ export class Backing implements Disposable {
     throw new PerdureError("ENODEV", `${this.source} has ${this.sizeBytes} bytes: too few for a memory`, {
       remedy: "name another file; one that is not there is made by `perdure format --size`",
     });
-  }
-
-  // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
-  #fillHoles(): void {
-    const wanted = Math.ceil(this.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-    if (fstatSync(this.fd).blocks * 512 === wanted) return;
-    translated(this.source, () => reserve(this.fd, 0, this.sizeBytes));
   }
 }
 
@@ -214,6 +241,13 @@ function refuseUntrusted(stats: Stats, path: string): void {
     throw new PerdureError("EACCES", `${path} belongs to user ${stats.uid}, not to this one (${user})`);
   if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0)
     throw new PerdureError("EACCES", `${path} may be written by other users`);
+}
+
+// Step by step it would take all that is left from everybody else before it fails. 0 blocks: there is no limit.
+function refuseOverfull(source: string, fd: number, wantedBytes: number): void {
+  const { blocks, bfree, bsize } = statfsSync(`/proc/self/fd/${fd}`);
+  if (blocks === 0 || wantedBytes <= bfree * bsize) return;
+  throw new PerdureError("ENOSPC", `${source}: ${NO_ROOM}`, { remedy: REMEDIES.ENOSPC as string });
 }
 
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.

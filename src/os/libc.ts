@@ -96,7 +96,16 @@ export function viewAddress(address: bigint, lengthBytes: number): ArrayBuffer {
 
 /** fallocate(2), mode 0: reserves every block of the range, keeps what it holds. @throws SystemCallError */
 export function reserve(fd: number, offset: number, lengthBytes: number): void {
-  check("fallocate", fallocate(fd, 0, offset, lengthBytes) as number);
+  allocate(fd, 0, offset, lengthBytes);
+}
+
+// A signal that arrives meanwhile, even one that Node only takes note of, makes a tmpfs undo the call.
+function allocate(fd: number, mode: number, offset: number, lengthBytes: number): void {
+  for (;;) {
+    if ((fallocate(fd, mode, offset, lengthBytes) as number) !== -1) return;
+    const error = new SystemCallError("fallocate", koffi.errno());
+    if (error.code !== "EINTR") throw error;
+  }
 }
 
 /** fcntl(2) with a structure as its argument. @returns false when the call answers EAGAIN or EACCES */

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { seal } from "../base/index.ts";
+import { atOnce, seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
@@ -35,7 +35,8 @@ export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
     name: "region",
     validate: (memory) => void shapeOf(memory, pageBytes, chunkPages),
     format: (memory) => formatRegion(memory, pageBytes, chunkPages),
-    probe: (memory) => OpenRegion.open(memory),
+    probe: (memory) => atOnce(OpenRegion.open(memory)),
+    probeInSteps: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }

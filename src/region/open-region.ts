@@ -1,7 +1,7 @@
-import { crc32, isSealed, PerdureError } from "../base/index.ts";
+import { crc32, isSealed, PerdureError, type Steps } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyze, tableChecksums } from "./analyze.ts";
+import { analyzing, tableChecksums } from "./analyze.ts";
 import { RegionCore } from "./core.ts";
 import { describeFinding } from "./findings.ts";
 import { FrameTable } from "./frame-table.ts";
@@ -64,10 +64,14 @@ export class OpenRegion {
     this.instances = new InstanceOperations(writer);
   }
 
-  /** Analyzes and, when the memory may be written, recovers. @throws CORRUPT, UNSUPPORTED_VERSION, EIO */
-  static open(memory: Memory): OpenRegion {
+  /**
+   * Analyzes and, when the memory may be written, recovers. Nothing is stored before the last step.
+   *
+   * @throws CORRUPT, UNSUPPORTED_VERSION, EIO
+   */
+  static *open(memory: Memory): Steps<OpenRegion> {
     const began = performance.now();
-    const analysis = analyze(memory);
+    const analysis = yield* analyzing(memory);
     if (analysis.findings.length > 0) throw corruption(analysis, memory);
     const core = new RegionCore(analysis, memory.ranges[0].source);
     const reason = reasonOf(memory, analysis.state);

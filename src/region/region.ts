@@ -1,7 +1,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isPerdureError, PerdureError, parseSize } from "../base/index.ts";
-import { type Attached, attachMemory, createMemory, formatMemory, isBlank } from "../format/index.ts";
-import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
+import {
+  atOnce,
+  inTurns,
+  isPerdureError,
+  type LongOptions,
+  PerdureError,
+  parseSize,
+  type Steps,
+} from "../base/index.ts";
+import {
+  type Attached,
+  attaching,
+  creatingMemory,
+  formatting,
+  isBlankInSteps,
+  openingMemory,
+} from "../format/index.ts";
+import type { MappedMemory, Memory, Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
 import { attributeBytes, formatType, formatVersion } from "./layout.ts";
@@ -10,8 +25,8 @@ import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
 
-/** How a region is opened. Sizes are bytes or text such as `512M`. */
-export interface RegionOptions {
+/** How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing. */
+export interface RegionOptions extends LongOptions {
   /** Make and format the region when there is nothing of that name. */
   readonly create?: boolean;
   /** Size of a region that is created. */
@@ -87,7 +102,7 @@ export class PageRegion implements Disposable {
    * Opening is recovering: whatever ended the last owner, what it had finished is there.
    *
    * @throws ENOENT, EINVAL, ENOSPC, EACCES, ENODEV, LOCKED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
-   * UNSUPPORTED_VERSION, CORRUPT, EIO
+   * UNSUPPORTED_VERSION, CORRUPT, EIO, ABORTED
    */
   static async open<T extends PageRegion>(
     this: new (
@@ -97,9 +112,9 @@ export class PageRegion implements Disposable {
     source: string,
     options: RegionOptions = {},
   ): Promise<T> {
-    const memory = openMemory(source, options);
+    const memory = await inTurns(opening(source, options), options);
     try {
-      return new this(memory, await attachWhenSound(memory));
+      return new this(memory, await attachWhenSound(memory, options));
     } catch (error) {
       memory.close();
       throw error;
@@ -114,7 +129,7 @@ export class PageRegion implements Disposable {
     ) => T,
     memory: Memory,
   ): T {
-    return new this(memory, attachNative(memory));
+    return new this(memory, atOnce(attachNative(memory)));
   }
 
   /** How this open went. */
@@ -255,22 +270,24 @@ export class PageRegion implements Disposable {
 }
 
 /** Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted. */
-function openMemory(source: string, options: RegionOptions): MappedMemory {
+function* opening(source: string, options: RegionOptions): Steps<MappedMemory> {
   const creates = options.create === true && options.readOnly !== true;
   let memory: MappedMemory;
   try {
-    memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
+    memory = yield* openingMemory(source, options);
   } catch (error) {
     if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
     if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
-    return createRegion(source, { ...options, size: options.size });
+    return yield* creatingRegion(source, { ...options, size: options.size });
   }
+  let done = false;
   try {
-    if (creates && isBlank(memory)) formatMemory(memory, formatOf(options));
+    // It was looked at just now, so nothing needs to look again.
+    if (creates && (yield* isBlankInSteps(memory))) yield* formatting(memory, formatOf(options), { force: true });
+    done = true;
     return memory;
-  } catch (error) {
-    memory.close();
-    throw error;
+  } finally {
+    if (!done) memory.close();
   }
 }
 
@@ -278,23 +295,29 @@ function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
   return nativeFormat(options.pageSize === undefined ? {} : { pageBytes: parseSize(options.pageSize) });
 }
 
+type NewRegion = RegionOptions & { readonly size: number | string };
+
+function creatingRegion(path: string, options: NewRegion): Steps<MappedMemory> {
+  return creatingMemory(path, parseSize(options.size), formatOf(options), options);
+}
+
 /**
- * Makes a file, formats it, and only then gives it its name: whatever happens before leaves nothing behind.
+ * Makes and formats the file of a region.
  *
  * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
  */
-export function createRegion(path: string, options: RegionOptions & { readonly size: number | string }): MappedMemory {
-  return createMemory(path, parseSize(options.size), formatOf(options), { durable: options.durable ?? false });
+export function createRegion(path: string, options: NewRegion): MappedMemory {
+  return atOnce(creatingRegion(path, options));
 }
 
 /** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
 const READ_TRIES = 5;
 const READ_PAUSE_MS = 50;
 
-async function attachWhenSound(memory: Memory): Promise<Attached<OpenRegion>> {
+async function attachWhenSound(memory: Memory, options: LongOptions): Promise<Attached<OpenRegion>> {
   for (let tries = 1; ; tries++) {
     try {
-      return attachNative(memory);
+      return await inTurns(attachNative(memory), options);
     } catch (error) {
       if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
       if (tries === READ_TRIES) throw beingChanged(memory.ranges[0].source, error);
@@ -310,8 +333,8 @@ function beingChanged(source: string, cause: PerdureError): PerdureError {
   });
 }
 
-function attachNative(memory: Memory): Attached<OpenRegion> {
-  const attached = attachMemory<OpenRegion>(memory);
+function* attachNative(memory: Memory): Steps<Attached<OpenRegion>> {
+  const attached = yield* attaching<OpenRegion>(memory);
   if (attached.format.type === formatType) return attached;
   attached.detach();
   throw new PerdureError(

@@ -1,6 +1,7 @@
 import { formatSize, PerdureError } from "../../base/index.ts";
 import { type CheckReport, checkRegion, describeFinding } from "../../region/index.ts";
 import type { CliContext } from "../context.ts";
+import { interruptible } from "../interruptible.ts";
 import { type OtherMemory, readOther } from "../other-format.ts";
 import { paint, plural, print, printable, printFacts, printJson, printTable } from "../output.ts";
 import { describeUse } from "../owner.ts";
@@ -11,9 +12,11 @@ export async function check(
   flags: { json?: boolean },
   source: string,
 ): Promise<void | PerdureError> {
-  const other = readOther(source);
-  if (other !== undefined) return printOther(context.process.stdout, flags, other);
-  const report = await checkRegion(source);
+  const report = await interruptible(
+    context.process.stderr,
+    async (options) => readOther(source) ?? (await checkRegion(source, options)),
+  );
+  if ("facts" in report) return printOther(context.process.stdout, flags, report);
   if (flags.json === true) printJson(context.process.stdout, report);
   else printReport(context.process.stdout, report);
   if (report.findingCount === 0) return;

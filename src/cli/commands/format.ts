@@ -1,13 +1,21 @@
-import { formatSize, isPerdureError, PerdureError } from "../../base/index.ts";
-import { createMemory, type Format, findFormat, formatMemory, openMemory, superblockHead } from "../../format/index.ts";
+import { formatSize, inTurns, isPerdureError, PerdureError, type Steps } from "../../base/index.ts";
+import {
+  creatingMemory,
+  type Format,
+  findFormat,
+  formatting,
+  openingMemory,
+  openMemory,
+  superblockHead,
+} from "../../format/index.ts";
 import { type MappedMemory, windowBytes } from "../../memory/index.ts";
 import { analyze, nativeFormat } from "../../region/index.ts";
 import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
+import { interruptible } from "../interruptible.ts";
 import { lockedBy } from "../open-region.ts";
 import { readOther } from "../other-format.ts";
 import { print } from "../output.ts";
-import { startProgress } from "../progress.ts";
 
 interface FormatFlags {
   readonly size?: number;
@@ -20,16 +28,26 @@ interface FormatFlags {
 export async function format(context: CliContext, flags: FormatFlags, source: string): Promise<void> {
   const chosen = chosenFormat(flags);
   const { stderr } = context.process;
-  const memory = await openExisting(source);
-  if (memory === undefined) createFile(source, chosen, flags).close();
-  else {
-    try {
-      formatExisting(memory, chosen, flags, stderr);
-    } finally {
-      memory.close();
-    }
+  try {
+    const memory = await interruptible(stderr, (options) => inTurns(making(source, chosen, flags, stderr), options));
+    memory.close();
+  } catch (error) {
+    throw isPerdureError(error, "LOCKED") ? await lockedBy(source, error) : error;
   }
   print(stderr, `formatted ${source}: ${describeResult(source)}`);
+}
+
+function* making(source: string, chosen: Format, flags: FormatFlags, stderr: NodeJS.WriteStream): Steps<MappedMemory> {
+  const memory = yield* openingExisting(source);
+  if (memory === undefined) return yield* creating(source, chosen, flags);
+  let done = false;
+  try {
+    yield* formattingExisting(memory, chosen, flags, stderr);
+    done = true;
+    return memory;
+  } finally {
+    if (!done) memory.close();
+  }
 }
 
 function chosenFormat({ format: wanted, pageSize }: FormatFlags): Format {
@@ -42,27 +60,30 @@ function chosenFormat({ format: wanted, pageSize }: FormatFlags): Format {
 }
 
 /** @returns undefined where there is nothing of that name */
-async function openExisting(source: string): Promise<MappedMemory | undefined> {
+function* openingExisting(source: string): Steps<MappedMemory | undefined> {
   try {
-    return openMemory(source);
+    return yield* openingMemory(source);
   } catch (error) {
-    if (isPerdureError(error, "LOCKED")) throw await lockedBy(source, error);
-    const isMissing = isPerdureError(error, "ENOENT") && !source.startsWith("fd:");
-    if (isMissing) return undefined;
+    if (isPerdureError(error, "ENOENT") && !source.startsWith("fd:")) return undefined;
     throw error;
   }
 }
 
-function createFile(source: string, chosen: Format, { size }: FormatFlags): MappedMemory {
+function creating(source: string, chosen: Format, { size }: FormatFlags): Steps<MappedMemory> {
   if (size === undefined) {
     throw new PerdureError("EINVAL", `${source} is not there, and a file that is created needs a size`, {
       remedy: "pass --size, for example --size 512M",
     });
   }
-  return createMemory(source, size, chosen);
+  return creatingMemory(source, size, chosen);
 }
 
-function formatExisting(memory: MappedMemory, chosen: Format, flags: FormatFlags, stderr: NodeJS.WriteStream): void {
+function* formattingExisting(
+  memory: MappedMemory,
+  chosen: Format,
+  flags: FormatFlags,
+  stderr: NodeJS.WriteStream,
+): Steps<void> {
   const { source, lengthBytes } = memory.ranges[0];
   if (flags.size !== undefined && flags.size !== lengthBytes) {
     throw new PerdureError("EINVAL", `${source} is there and has ${lengthBytes} bytes, not ${flags.size}`, {
@@ -70,28 +91,27 @@ function formatExisting(memory: MappedMemory, chosen: Format, flags: FormatFlags
     });
   }
   try {
-    formatMemory(memory, chosen);
+    yield* formatting(memory, chosen);
   } catch (error) {
     const isTaken = isPerdureError(error, "FOREIGN_DATA") || isPerdureError(error, "EEXIST");
     if (!isTaken || flags.force !== true) throw error;
     // Nothing may be wiped for a format that cannot be made.
     chosen.validate?.(memory);
     print(stderr, `${error.message}: wiping it, as --force says`);
-    wipe(memory, stderr);
-    formatMemory(memory, chosen);
+    yield* wiping(memory);
+    yield* formatting(memory, chosen, { force: true });
   }
 }
 
 /** Zeroes a whole memory: a backup partition table or an old file system must not be found in it later. */
-function wipe(memory: MappedMemory, stderr: NodeJS.WriteStream): void {
+function* wiping(memory: MappedMemory): Steps<void> {
   // The magic goes first: what is wiped by half must not be taken for a region.
   memory.commit64(superblockHead.fields.magicLow.offset, 0, 0);
-  const progress = startProgress(stderr, "wiping", memory.sizeBytes);
   for (let offset = 0; offset < memory.sizeBytes; offset += windowBytes) {
-    memory.zero(offset, Math.min(windowBytes, memory.sizeBytes - offset));
-    progress.advance(Math.min(windowBytes, memory.sizeBytes - offset));
+    const end = Math.min(offset + windowBytes, memory.sizeBytes);
+    memory.zero(offset, end - offset);
+    yield { what: "wiping", doneBytes: end, totalBytes: memory.sizeBytes };
   }
-  progress.stop();
   memory.sync();
 }
 
