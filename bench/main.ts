@@ -1,4 +1,4 @@
-// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc` and `nbd`.
+// `npm run bench`: measures, and prints tables with medians and ratios. Words choose: `open`, `alloc`, `thin`, `nbd`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
@@ -7,10 +7,16 @@ import { benchOpen } from "./open.ts";
 import { type Scale, scales } from "./scale.ts";
 import { scratchFolder } from "./scratch.ts";
 import { type Report, render, renderMarkdown } from "./table.ts";
+import { benchThin } from "./thin.ts";
 import { versions } from "./versions.ts";
 
 type Benchmark = (scale: Scale, folder: string) => Promise<Report>;
-const benchmarks: Readonly<Record<string, Benchmark>> = { open: benchOpen, alloc: benchAlloc, nbd: benchNbd };
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  open: benchOpen,
+  alloc: benchAlloc,
+  thin: benchThin,
+  nbd: benchNbd,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

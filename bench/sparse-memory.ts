@@ -15,6 +15,7 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   readonly readOnly = false;
   readonly readable = true;
   readonly hasWriter = false;
+  readonly space = undefined;
   readonly survival: Survival = { crash: true, lastClose: true, powerLoss: false };
 
   constructor(path: string) {

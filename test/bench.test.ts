@@ -14,6 +14,7 @@ import { scales } from "../bench/scale.ts";
 import { scratchFolder } from "../bench/scratch.ts";
 import { ratios, summarize } from "../bench/statistics.ts";
 import { type Report, render, renderMarkdown } from "../bench/table.ts";
+import { benchThin } from "../bench/thin.ts";
 import { requireTool } from "./support/tools.ts";
 
 const run = promisify(execFile);
@@ -32,6 +33,11 @@ describe("every benchmark runs and fills its table", () => {
     checkReport(await benchAlloc(scales.tiny, scratch.path), { rows: 8, leftIn: scratch.path });
   });
 
+  test("thin regions: each act against a reserved one", async () => {
+    using scratch = scratchFolder();
+    checkReport(await benchThin(scales.tiny, scratch.path), { rows: 5, leftIn: scratch.path });
+  });
+
   test("NBD: each workload against each peer", async (t) => {
     if (!requireTool(t, "nbdkit", "qemu-nbd", "fio")) return;
     using scratch = scratchFolder();
@@ -48,7 +54,10 @@ describe("the command", () => {
   });
 
   test("refuses a benchmark that there is none of", async () => {
-    await assert.rejects(run(process.execPath, [main, "opening"]), { code: 2, stderr: /choose of open, alloc, nbd/ });
+    await assert.rejects(run(process.execPath, [main, "opening"]), {
+      code: 2,
+      stderr: /choose of open, alloc, thin, nbd/,
+    });
   });
 });
 

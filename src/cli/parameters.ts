@@ -65,6 +65,10 @@ export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
   "Page size of a new region, 512 to 2M (default 4096)",
 );
 
+export const thin: TypedFlagParameter<boolean | undefined> = toggle(
+  "Take memory for a new region as it is used, and give it back",
+);
+
 function someBytes(text: string): number {
   const bytes = parseSize(text);
   if (bytes > 0) return bytes;

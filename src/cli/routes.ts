@@ -17,6 +17,7 @@ const format = buildCommand({
     flags: {
       size: optionalSize("Size of a file that is created, such as 512M"),
       pageSize: parameters.pageSize,
+      thin: parameters.thin,
       format: optionalText("TYPE", "Number or name of the format (default region)"),
       force: toggle("Wipe what is there, whatever it is, then format"),
       plugin,
@@ -92,6 +93,7 @@ const serve = buildCommand({
       create: toggle("Make the region if it is not there"),
       size: optionalSize("Size of a region that is created"),
       pageSize: parameters.pageSize,
+      thin: parameters.thin,
       disk: {
         kind: "parsed",
         parse: async (text: string) => (await import("../disk/index.ts")).parseDisk(text),

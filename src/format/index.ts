@@ -48,6 +48,7 @@ export {
   isBlank,
   isBlankInSteps,
   listFormats,
+  refusingData,
   registerFormat,
   unregisterFormat,
 } from "./registry.ts";

@@ -24,7 +24,7 @@ export function* openingMemory(source: string, options: MemoryOptions = {}): Ste
   const memory = new MappedMemory([backing], { durable: options.durable ?? false });
   let done = false;
   try {
-    if (options.keepHoles !== true) yield* backing.fillHoles();
+    if (options.keepHoles !== true) yield* memory.fillHoles();
     done = true;
     return memory;
   } finally {
@@ -35,6 +35,8 @@ export function* openingMemory(source: string, options: MemoryOptions = {}): Ste
 /** How a memory is made. */
 export interface CreateOptions extends LongOptions {
   readonly durable?: boolean;
+  /** Reserve nothing: the format allocates what it stores into. */
+  readonly keepHoles?: boolean;
 }
 
 /**
@@ -56,9 +58,9 @@ export function* creatingMemory(
   path: string,
   sizeBytes: number,
   format: Format,
-  { durable = false }: CreateOptions = {},
+  { durable = false, keepHoles = false }: CreateOptions = {},
 ): Steps<MappedMemory> {
-  const backing = yield* Backing.creating(path, sizeBytes);
+  const backing = yield* Backing.creating(path, sizeBytes, { keepHoles });
   const memory = new MappedMemory([backing], { durable });
   let done = false;
   try {

@@ -101,8 +101,10 @@ export function formatMemory(memory: Memory, type: number | Format, options: { f
 export function* formatting(memory: Memory, type: number | Format, options: { force?: boolean } = {}): Steps<void> {
   const format = typeof type === "number" ? registered(type, "UNKNOWN_FORMAT").format : type;
   if (memory.readOnly) throw new PerdureError("READ_ONLY", "a memory that was opened read-only cannot be formatted");
-  if (options.force !== true) yield* refuseData(memory);
+  if (options.force !== true) yield* refusingData(memory);
   format.validate?.(memory);
+  // Where holes were kept, even the superblock may be one.
+  memory.space?.allocate(0, superblockBytes);
   eraseMagic(memory);
   memory.flush(0, superblockBytes);
   memory.fence();
@@ -185,7 +187,8 @@ function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered
   return known;
 }
 
-function* refuseData(memory: Memory): Steps<void> {
+/** Looks, in steps, for what must not be overwritten. @throws EEXIST (it holds a format already), FOREIGN_DATA */
+export function* refusingData(memory: Memory): Steps<void> {
   const source = memory.ranges[0].source;
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   if (type !== undefined) {

@@ -14,8 +14,10 @@ import {
   statSync,
 } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { atOnce, type ErrorCode, PerdureError, type Steps } from "../base/index.ts";
+import { atOnce, PerdureError, type Steps } from "../base/index.ts";
 import { isByteLocked, linkOpenFile, lockByte, reserve } from "../os/index.ts";
+import { noRoom, translated } from "./errno.ts";
+import { FileSpace } from "./file-space.ts";
 import type { Survival } from "./memory.ts";
 
 /** What kind of thing holds the bytes; each is tested. */
@@ -89,12 +91,16 @@ export class Backing implements Disposable {
    *
    * @throws EINVAL (size), ENOENT (no such folder), ENODEV, ENOSPC, EACCES
    */
-  static create(path: string, sizeBytes: number): Backing {
-    return atOnce(Backing.creating(path, sizeBytes));
+  static create(path: string, sizeBytes: number, options: { keepHoles?: boolean } = {}): Backing {
+    return atOnce(Backing.creating(path, sizeBytes, options));
   }
 
   /** `create` in steps. */
-  static *creating(path: string, sizeBytes: number): Steps<Backing> {
+  static *creating(
+    path: string,
+    sizeBytes: number,
+    { keepHoles = false }: { keepHoles?: boolean } = {},
+  ): Steps<Backing> {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
@@ -108,7 +114,7 @@ export class Backing implements Disposable {
       translated(path, () => ftruncateSync(fd, sizeBytes));
       const made = new Backing(path, fd, kind, false);
       made.#lock();
-      yield* made.fillHoles();
+      if (!keepHoles) yield* made.fillHoles();
       backing = made;
       return made;
     } finally {
@@ -129,6 +135,11 @@ export class Backing implements Disposable {
   /** True when another process has it open for writing. */
   get hasWriter(): boolean {
     return isByteLocked(this.fd, WRITER_BYTE);
+  }
+
+  /** What of the file is allocated, where holes are possible. */
+  get space(): FileSpace | undefined {
+    return this.kind === "dax" ? undefined : new FileSpace(this.fd, this.source, this.sizeBytes);
   }
 
   /** True when bytes can be read with pread(2), without touching the mapping. */
@@ -247,7 +258,7 @@ function refuseUntrusted(stats: Stats, path: string): void {
 function refuseOverfull(source: string, fd: number, wantedBytes: number): void {
   const { blocks, bfree, bsize } = statfsSync(`/proc/self/fd/${fd}`);
   if (blocks === 0 || wantedBytes <= bfree * bsize) return;
-  throw new PerdureError("ENOSPC", `${source}: ${NO_ROOM}`, { remedy: REMEDIES.ENOSPC as string });
+  throw noRoom(source);
 }
 
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
@@ -265,56 +276,5 @@ function guarded<T>(fd: number, act: () => T): T {
   } catch (error) {
     closeSync(fd);
     throw error;
-  }
-}
-
-const NO_ROOM = "there is not enough room for it in its file system";
-const NO_KIND = "it is of a kind that cannot keep a region";
-
-/** What an errno means here: our code, and what to say of the source. */
-const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed"],
-  EPERM: ["EACCES", "this user may not open it"],
-  EACCES: ["EACCES", "this user may not open it"],
-  EROFS: ["EACCES", "its file system is read-only"],
-  ENOENT: ["ENOENT", "there is no such file or folder"],
-  ENOTDIR: ["ENOENT", "a part of the path is no folder"],
-  EBADF: ["ENOENT", "no such descriptor is open"],
-  ENAMETOOLONG: ["EINVAL", "the path is too long"],
-  ERR_INVALID_ARG_VALUE: ["EINVAL", "this is no path"],
-  EEXIST: ["EEXIST", "there is a file of that name already"],
-  ENOSPC: ["ENOSPC", NO_ROOM],
-  EDQUOT: ["ENOSPC", NO_ROOM],
-  EFBIG: ["ENOSPC", NO_ROOM],
-  ENOMEM: ["ENOSPC", "there is not enough memory for it"],
-  EIO: ["EIO", "the device failed"],
-  EMFILE: ["EBUSY", "this process has too many files open"],
-  ENFILE: ["EBUSY", "the machine has too many files open"],
-  EOPNOTSUPP: ["ENODEV", NO_KIND],
-  EISDIR: ["ENODEV", "it is a folder"],
-  ENXIO: ["ENODEV", NO_KIND],
-  ENODEV: ["ENODEV", NO_KIND],
-};
-
-/** What to do, where the remedy of the table speaks of something else. */
-const REMEDIES: Partial<Record<ErrorCode, string>> = {
-  ENOENT: "check the path, or pass the option that creates it (--create)",
-  ENOSPC: "free memory or disk space, or ask for a smaller size",
-  EINVAL: "check the path",
-  EEXIST: "choose another path, or open what is there",
-};
-
-/** Runs a system call and turns its errno into a code of our table, naming the backing. */
-function translated<T>(source: string, act: () => T): T {
-  try {
-    return act();
-  } catch (error) {
-    const errno = (error as { code?: string }).code ?? "";
-    const meaning = MEANINGS[errno];
-    if (meaning === undefined || error instanceof PerdureError) throw error;
-    const [code, text] = meaning;
-    const remedy = REMEDIES[code];
-    const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
-    throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
   }
 }

@@ -11,6 +11,7 @@ const mmap = libc.func("void *mmap(void *address, size_t length, int prot, int f
 const munmap = libc.func("int munmap(void *address, size_t length)");
 const msync = libc.func("int msync(void *address, size_t length, int flags)");
 const fallocate = libc.func("int fallocate(int fd, int mode, int64 offset, int64 length)");
+const lseek = libc.func("int64 lseek(int fd, int64 offset, int whence)");
 const fcntl = libc.func("int fcntl(int fd, int command, void *argument)");
 const linkat = libc.func("int linkat(int fromDir, const char *from, int toDir, const char *to, int flags)");
 const memfdCreate = libc.func("int memfd_create(const char *name, unsigned int flags)");
@@ -29,6 +30,11 @@ const MFD_CLOEXEC = 1;
 /** `<fcntl.h>` */
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
+/** `<linux/falloc.h>` */
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+/** `<unistd.h>` */
+const SEEK_HOLE = 4;
 
 // Some numbers have two names: EAGAIN, for example, is EWOULDBLOCK too. The first of the alphabet is the one in use.
 const NAMES: Readonly<Record<number, string>> = Object.fromEntries(
@@ -97,6 +103,16 @@ export function viewAddress(address: bigint, lengthBytes: number): ArrayBuffer {
 /** fallocate(2), mode 0: reserves every block of the range, keeps what it holds. @throws SystemCallError */
 export function reserve(fd: number, offset: number, lengthBytes: number): void {
   allocate(fd, 0, offset, lengthBytes);
+}
+
+/** fallocate(2): gives the blocks of a range back; it reads as zeroes then. @throws SystemCallError */
+export function punchHole(fd: number, offset: number, lengthBytes: number): void {
+  allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, lengthBytes);
+}
+
+/** lseek(2): the first hole at or after `offset`; the end of the file counts as one. @throws SystemCallError */
+export function nextHole(fd: number, offset: number): number {
+  return check("lseek", Number(lseek(fd, offset, SEEK_HOLE)));
 }
 
 // A signal that arrives meanwhile, even one that Node only takes note of, makes a tmpfs undo the call.

@@ -7,6 +7,7 @@ import { type Geometry, type InstanceRecord, type RegionStateRecord, recordState
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
 import { nameKey } from "./records.ts";
+import type { ThinChunks } from "./thin-chunks.ts";
 
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
@@ -95,6 +96,8 @@ export class RegionCore {
   /** How often each page is held by a handle. */
   readonly pins: Map<number, number> = new Map();
   readonly reservePages: number;
+  /** Where the backing is allocated chunk by chunk. */
+  chunks: ThinChunks | undefined;
   state: RegionStateRecord;
   closed = false;
   #sequence: number;
@@ -135,10 +138,11 @@ export class RegionCore {
     for (const other of this.instances.values()) if (other.save === instance) other.save = undefined;
   }
 
-  /** Free pages, those above the high-water mark and the reserve included. The last page is metadata. */
+  /** Free pages: with those above the high-water mark, those without memory, and the reserve. The last is metadata. */
   get freeCount(): number {
     const mark = this.state.marks[0];
-    return this.freePages.count + Math.max(0, this.shape.lastPage - mark);
+    const holes = this.chunks === undefined ? 0 : this.chunks.holePages;
+    return this.freePages.count + holes + Math.max(0, this.shape.lastPage - mark);
   }
 
   /** The next number of the one sequence of the region. */

@@ -46,7 +46,7 @@ export class FrameWriter {
         this.#hint = page + 1;
         return page as Draft;
       }
-      if (!this.#raise()) throw this.#noSpace(1);
+      if (!this.#grow()) throw this.#noSpace(1);
     }
   }
 
@@ -70,7 +70,7 @@ export class FrameWriter {
     for (;;) {
       const page = this.core.freePages.takeRun(order);
       if (page >= 0) return page as Draft;
-      if (!this.#raise()) throw this.#noSpace(length);
+      if (this.core.chunks?.growRun(length) !== true && !this.#raise()) throw this.#noSpace(length);
     }
   }
 
@@ -80,7 +80,16 @@ export class FrameWriter {
   }
 
   #refuseReserve(pages: number): void {
-    if (this.core.freeCount - pages < this.core.reservePages) throw this.#noSpace(pages);
+    const { core } = this;
+    if (core.freeCount - pages < core.reservePages) throw this.#noSpace(pages);
+    if (core.chunks === undefined) return;
+    // The reserve has memory before it is needed: else a full file system could not even be overwritten.
+    while (core.freePages.count - pages < core.reservePages) if (!this.#grow()) throw this.#noSpace(pages);
+  }
+
+  /** Finds memory for more pages. @returns false when there are none. @throws ENOSPC when the backing is full */
+  #grow(): boolean {
+    return this.core.chunks?.grow() === true || this.#raise();
   }
 
   #noSpace(pages: number): PerdureError {

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { atOnce, seal } from "../base/index.ts";
+import { atOnce, PerdureError, seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
 import { defaultChunkPages, defaultPageBytes, encodeGeometry, pagesOf, Shape, validatePageBytes } from "./geometry.ts";
 import {
+  compatibleFeatures,
   formatType,
   formatVersion,
   knownFeatures,
@@ -17,6 +18,7 @@ import {
 } from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";
 import { writeFreshEntries } from "./state-record.ts";
+import { allocateMetadata } from "./thin-chunks.ts";
 
 /** What is fixed for ever when a region is formatted. */
 export interface FormatOptions {
@@ -24,33 +26,51 @@ export interface FormatOptions {
   readonly pageBytes?: number;
   /** By how many pages the high-water mark is raised at a time. */
   readonly chunkPages?: number;
+  /** Allocate the backing chunk by chunk. */
+  readonly thin?: boolean;
+}
+
+interface Plan {
+  readonly pageBytes: number;
+  readonly chunkPages: number;
+  readonly thin: boolean;
 }
 
 /** The native format: type 1 of the registry. */
 export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
-  const pageBytes = options.pageBytes ?? defaultPageBytes;
-  const chunkPages = options.chunkPages ?? defaultChunkPages;
+  const plan = { pageBytes: defaultPageBytes, chunkPages: defaultChunkPages, thin: false, ...options };
   return {
     type: formatType,
     name: "region",
-    validate: (memory) => void shapeOf(memory, pageBytes, chunkPages),
-    format: (memory) => formatRegion(memory, pageBytes, chunkPages),
+    validate: (memory) => void shapeOf(memory, plan),
+    format: (memory) => formatRegion(memory, plan),
     probe: (memory) => atOnce(OpenRegion.open(memory)),
     probeInSteps: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }
 
-function shapeOf(memory: Memory, pageBytes: number, chunkPages: number): Shape {
+function shapeOf(memory: Memory, { pageBytes, chunkPages, thin }: Plan): Shape {
   validatePageBytes(pageBytes);
+  if (thin && memory.space === undefined) {
+    throw new PerdureError("ENODEV", `${memory.ranges[0].source} has no holes: all of it is there anyway`, {
+      remedy: "leave `thin` out; it is for files on tmpfs, ext4 or xfs and for memfds",
+    });
+  }
   return new Shape({ pageBytes, pages: pagesOf(memory.ranges[0].lengthBytes, pageBytes, chunkPages), chunkPages });
 }
 
-function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): void {
-  const shape = shapeOf(memory, pageBytes, chunkPages);
+function formatRegion(memory: Memory, plan: Plan): void {
+  const { pageBytes, chunkPages } = plan;
+  const shape = shapeOf(memory, plan);
   const { pages } = shape;
-  eraseOld(memory, shape);
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
+  if (plan.thin && memory.space !== undefined) {
+    // What was there is gone with its memory, so that nothing is stored into a hole below.
+    memory.space.punch(0, memory.sizeBytes);
+    allocateMetadata(memory.space, shape, mark);
+  }
+  eraseOld(memory, shape);
   writeFreshEntries(memory, shape, 0, mark);
   const state = stateLayout.encode({
     sequence: 1,
@@ -63,6 +83,7 @@ function formatRegion(memory: Memory, pageBytes: number, chunkPages: number): vo
   const geometry = encodeGeometry({
     version: formatVersion,
     ...knownFeatures,
+    compatible: plan.thin ? compatibleFeatures.thin : 0,
     pageBytes,
     uuid: randomBytes(16),
     createdMs: Date.now(),

@@ -15,6 +15,10 @@ import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
 import { writeState } from "./state-record.ts";
+import { isThin, ThinChunks } from "./thin-chunks.ts";
+
+/** The thread that opens a region, in lock words. */
+const WRITER = 1;
 
 /** How an open went; in every language of this project the same three words with a reason code. */
 export interface StartReport {
@@ -76,7 +80,11 @@ export class OpenRegion {
     const core = new RegionCore(analysis, memory.ranges[0].source);
     const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
-    if (opening !== undefined) recover(memory, core, analysis, opening);
+    if (opening !== undefined) {
+      core.chunks = chunksOf(memory, core);
+      recover(memory, core, analysis, opening);
+      core.chunks?.start();
+    }
     const start: StartReport = {
       kind: startReasons[reason].kind,
       reason,
@@ -88,7 +96,7 @@ export class OpenRegion {
       openMs: performance.now() - began,
       previousPid: lastOwnerOf(analysis.state),
     };
-    return new OpenRegion(memory, core, start, opening, 1);
+    return new OpenRegion(memory, core, start, opening, WRITER);
   }
 
   /** The same region for another thread, with that thread's own handle of the memory. */
@@ -143,6 +151,7 @@ export class OpenRegion {
   #writeEnd(opening: Opening): void {
     const { core, memory } = this;
     this.refuseForeign();
+    core.chunks?.giveBackAll();
     acquire(core.stateLock, 0, this.#thread);
     try {
       const { shape } = core;
@@ -161,6 +170,12 @@ export class OpenRegion {
       release(core.stateLock, 0);
     }
   }
+}
+
+function chunksOf(memory: Memory, core: RegionCore): ThinChunks | undefined {
+  if (!isThin(core.geometry) || memory.space === undefined) return undefined;
+  const use = { mark: core.state.marks[0], reserve: core.reservePages, thread: WRITER };
+  return new ThinChunks(memory, core.shape, core.freePages, use);
 }
 
 function reasonOf(memory: Memory, state: RegionStateRecord): StartReason {

@@ -12,18 +12,22 @@ import {
   type Attached,
   attaching,
   creatingMemory,
+  formatTypeOf,
   formatting,
   isBlankInSteps,
   openingMemory,
+  superblockHead,
 } from "../format/index.ts";
 import type { MappedMemory, Memory, Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
+import { readGeometry } from "./geometry.ts";
 import { Instance } from "./instance.ts";
 import { attributeBytes, formatType, formatVersion } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { isThin } from "./thin-chunks.ts";
 
 /** How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing. */
 export interface RegionOptions extends LongOptions {
@@ -33,6 +37,11 @@ export interface RegionOptions extends LongOptions {
   readonly size?: number | string;
   /** Page size of a region that is created: a power of two from 512 to 2 MiB, 4096 by default. */
   readonly pageSize?: number | string;
+  /**
+   * Allocate the backing memory of a region that is created as it is used, and give back what falls free. A full file
+   * system is ENOSPC then when something is written, not when the region is made.
+   */
+  readonly thin?: boolean;
   readonly readOnly?: boolean;
   /** Write back with msync before an operation returns, so that on ext4 or xfs it outlives a power cut. Slow. */
   readonly durable?: boolean;
@@ -81,6 +90,10 @@ export interface RegionInfo {
   /** Pages that only overwriting may use, so that a full region still takes new content for what it holds. */
   readonly reservePages: number;
   readonly metadataPages: number;
+  /** The backing is allocated as it is used. */
+  readonly thin: boolean;
+  /** What the backing holds now. */
+  readonly backedBytes: number;
   readonly instances: number;
   readonly survival: Survival;
   readonly lives: readonly Life[];
@@ -233,6 +246,8 @@ export class PageRegion implements Disposable {
       freePages: core.freeCount,
       reservePages: core.reservePages,
       metadataPages: core.shape.firstPage + 1,
+      thin: isThin(geometry),
+      backedBytes: this.#memory.space?.allocatedBytes ?? this.#memory.sizeBytes,
       instances: core.byName.size,
       survival: this.#memory.survival,
       lives: readLives(this.#memory, core.state),
@@ -274,7 +289,7 @@ function* opening(source: string, options: RegionOptions): Steps<MappedMemory> {
   const creates = options.create === true && options.readOnly !== true;
   let memory: MappedMemory;
   try {
-    memory = yield* openingMemory(source, options);
+    memory = yield* openingMemory(source, { ...options, keepHoles: true });
   } catch (error) {
     if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
     if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
@@ -282,8 +297,10 @@ function* opening(source: string, options: RegionOptions): Steps<MappedMemory> {
   }
   let done = false;
   try {
+    const isBlank = creates && (yield* isBlankInSteps(memory));
+    if (!(isBlank ? options.thin === true : isThinRegion(memory))) yield* memory.fillHoles();
     // It was looked at just now, so nothing needs to look again.
-    if (creates && (yield* isBlankInSteps(memory))) yield* formatting(memory, formatOf(options), { force: true });
+    if (isBlank) yield* formatting(memory, formatOf(options), { force: true });
     done = true;
     return memory;
   } finally {
@@ -291,14 +308,26 @@ function* opening(source: string, options: RegionOptions): Steps<MappedMemory> {
   }
 }
 
-function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
-  return nativeFormat(options.pageSize === undefined ? {} : { pageBytes: parseSize(options.pageSize) });
+/** True for what opens as a thin region, or does not open at all. */
+function isThinRegion(memory: Memory): boolean {
+  if (formatTypeOf(memory.read(0, superblockHead.sizeBytes)) !== formatType) return false;
+  try {
+    return isThin(readGeometry(memory).geometry);
+  } catch (error) {
+    if (isPerdureError(error)) return true;
+    throw error;
+  }
+}
+
+function formatOf({ pageSize, thin = false }: RegionOptions): ReturnType<typeof nativeFormat> {
+  return nativeFormat({ thin, ...(pageSize === undefined ? {} : { pageBytes: parseSize(pageSize) }) });
 }
 
 type NewRegion = RegionOptions & { readonly size: number | string };
 
 function creatingRegion(path: string, options: NewRegion): Steps<MappedMemory> {
-  return creatingMemory(path, parseSize(options.size), formatOf(options), options);
+  const { durable = false, thin = false } = options;
+  return creatingMemory(path, parseSize(options.size), formatOf(options), { durable, keepHoles: thin });
 }
 
 /**

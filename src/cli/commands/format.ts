@@ -6,6 +6,7 @@ import {
   formatting,
   openingMemory,
   openMemory,
+  refusingData,
   superblockHead,
 } from "../../format/index.ts";
 import { type MappedMemory, windowBytes } from "../../memory/index.ts";
@@ -20,6 +21,7 @@ import { print } from "../output.ts";
 interface FormatFlags {
   readonly size?: number;
   readonly pageSize?: number;
+  readonly thin?: boolean;
   readonly format?: string;
   readonly force?: boolean;
 }
@@ -50,32 +52,34 @@ function* making(source: string, chosen: Format, flags: FormatFlags, stderr: Nod
   }
 }
 
-function chosenFormat({ format: wanted, pageSize }: FormatFlags): Format {
+function chosenFormat({ format: wanted, pageSize, thin = false }: FormatFlags): Format {
   const found = wanted === undefined ? undefined : findFormat(wanted);
   if (found === undefined || found.type === formatType) {
-    return nativeFormat(pageSize === undefined ? {} : { pageBytes: pageSize });
+    return nativeFormat({ thin, ...(pageSize === undefined ? {} : { pageBytes: pageSize }) });
   }
-  if (pageSize === undefined) return found;
-  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size: that is for regions`);
+  if (pageSize === undefined && !thin) return found;
+  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size and no --thin`, {
+    remedy: "leave them out: they are for regions",
+  });
 }
 
 /** @returns undefined where there is nothing of that name */
 function* openingExisting(source: string): Steps<MappedMemory | undefined> {
   try {
-    return yield* openingMemory(source);
+    return yield* openingMemory(source, { keepHoles: true });
   } catch (error) {
     if (isPerdureError(error, "ENOENT") && !source.startsWith("fd:")) return undefined;
     throw error;
   }
 }
 
-function creating(source: string, chosen: Format, { size }: FormatFlags): Steps<MappedMemory> {
+function creating(source: string, chosen: Format, { size, thin = false }: FormatFlags): Steps<MappedMemory> {
   if (size === undefined) {
     throw new PerdureError("EINVAL", `${source} is not there, and a file that is created needs a size`, {
       remedy: "pass --size, for example --size 512M",
     });
   }
-  return creatingMemory(source, size, chosen);
+  return creatingMemory(source, size, chosen, { keepHoles: thin });
 }
 
 function* formattingExisting(
@@ -90,16 +94,27 @@ function* formattingExisting(
       remedy: "leave --size out to format it as it is, or choose another name",
     });
   }
+  const found = yield* dataIn(memory, flags);
+  // Nothing may be wiped, or reserved, for a format that cannot be made.
+  chosen.validate?.(memory);
+  if (found !== undefined) print(stderr, `${found.message}: wiping it, as --force says`);
+  // A thin region begins with giving back all memory that was there.
+  if (flags.thin !== true) {
+    yield* memory.fillHoles();
+    if (found !== undefined) yield* wiping(memory);
+  }
+  yield* formatting(memory, chosen, { force: true });
+}
+
+/** @returns why the memory is not formatted without --force. @throws it, without --force */
+function* dataIn(memory: MappedMemory, { force }: FormatFlags): Steps<PerdureError | undefined> {
   try {
-    yield* formatting(memory, chosen);
+    yield* refusingData(memory);
+    return undefined;
   } catch (error) {
     const isTaken = isPerdureError(error, "FOREIGN_DATA") || isPerdureError(error, "EEXIST");
-    if (!isTaken || flags.force !== true) throw error;
-    // Nothing may be wiped for a format that cannot be made.
-    chosen.validate?.(memory);
-    print(stderr, `${error.message}: wiping it, as --force says`);
-    yield* wiping(memory);
-    yield* formatting(memory, chosen, { force: true });
+    if (!isTaken || force !== true) throw error;
+    return error;
   }
 }
 

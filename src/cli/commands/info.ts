@@ -25,6 +25,7 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
     ["state", describeUse(facts.state, facts.ownerPid)],
     ["size", describeSize(facts)],
     ["free", describeFree(facts)],
+    ["memory", describeMemory(facts)],
     ["instances", String(facts.instances)],
     ["outlives", describeSurvival(facts)],
     ["created", `${formatTime(facts.created)} UTC`],
@@ -73,6 +74,10 @@ function describeSize({ pages, pageBytes, metadataPages }: RegionInfo): string {
 function describeFree({ freePages, reservePages, pageBytes }: RegionInfo): string {
   const reserve = formatSize(Math.min(reservePages, freePages) * pageBytes);
   return `${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`;
+}
+
+function describeMemory({ thin, backedBytes }: RegionInfo): string {
+  return `${formatSize(backedBytes)}, ${thin ? "taken as it is used (thin)" : "all of it reserved"}`;
 }
 
 function describeSurvival({ survival }: RegionInfo): string {

@@ -1,0 +1,57 @@
+import { type ErrorCode, PerdureError } from "../base/index.ts";
+
+const NO_ROOM = "there is not enough room for it in its file system";
+const NO_KIND = "it is of a kind that cannot keep a region";
+
+/** What an errno means here: our code, and what to say of the source. */
+const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed"],
+  EPERM: ["EACCES", "this user may not open it"],
+  EACCES: ["EACCES", "this user may not open it"],
+  EROFS: ["EACCES", "its file system is read-only"],
+  ENOENT: ["ENOENT", "there is no such file or folder"],
+  ENOTDIR: ["ENOENT", "a part of the path is no folder"],
+  EBADF: ["ENOENT", "no such descriptor is open"],
+  ENAMETOOLONG: ["EINVAL", "the path is too long"],
+  ERR_INVALID_ARG_VALUE: ["EINVAL", "this is no path"],
+  EEXIST: ["EEXIST", "there is a file of that name already"],
+  ENOSPC: ["ENOSPC", NO_ROOM],
+  EDQUOT: ["ENOSPC", NO_ROOM],
+  EFBIG: ["ENOSPC", NO_ROOM],
+  ENOMEM: ["ENOSPC", "there is not enough memory for it"],
+  EIO: ["EIO", "the device failed"],
+  EMFILE: ["EBUSY", "this process has too many files open"],
+  ENFILE: ["EBUSY", "the machine has too many files open"],
+  EOPNOTSUPP: ["ENODEV", NO_KIND],
+  EISDIR: ["ENODEV", "it is a folder"],
+  ENXIO: ["ENODEV", NO_KIND],
+  ENODEV: ["ENODEV", NO_KIND],
+};
+
+/** What to do, where the remedy of the table speaks of something else. */
+const REMEDIES: Partial<Record<ErrorCode, string>> = {
+  ENOENT: "check the path, or pass the option that creates it (--create)",
+  ENOSPC: "free memory or disk space, or ask for a smaller size",
+  EINVAL: "check the path",
+  EEXIST: "choose another path, or open what is there",
+};
+
+/** Runs a system call and turns its errno into a code of our table, naming the backing. */
+export function translated<T>(source: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    const errno = (error as { code?: string }).code ?? "";
+    const meaning = MEANINGS[errno];
+    if (meaning === undefined || error instanceof PerdureError) throw error;
+    const [code, text] = meaning;
+    const remedy = REMEDIES[code];
+    const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
+    throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
+  }
+}
+
+/** What is told when a file system has too little room. */
+export function noRoom(source: string): PerdureError {
+  return new PerdureError("ENOSPC", `${source}: ${NO_ROOM}`, { remedy: REMEDIES.ENOSPC as string });
+}
