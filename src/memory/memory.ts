@@ -22,7 +22,7 @@ export interface Survival {
  * that is full ends the process by SIGBUS, and so does a load through the mapping.
  */
 export interface Space {
-  /** How much is best allocated or given back at a time: a power of two, 2 MiB at least. */
+  /** How much is best allocated or given back at a time: a power of two. */
   readonly chunkBytes: number;
   /** What the backing holds now. */
   readonly allocatedBytes: number;

@@ -33,6 +33,8 @@ const AT_SYMLINK_FOLLOW = 0x400;
 /** `<linux/falloc.h>` */
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
+/** One page of the machine. */
+const MIN_STEP_BYTES = 4096;
 /** `<unistd.h>` */
 const SEEK_HOLE = 4;
 
@@ -115,12 +117,19 @@ export function nextHole(fd: number, offset: number): number {
   return check("lseek", Number(lseek(fd, offset, SEEK_HOLE)));
 }
 
-// A signal that arrives meanwhile, even one that Node only takes note of, makes a tmpfs undo the call.
+// A signal that arrives meanwhile, even one that Node only takes note of, makes a tmpfs undo the call. A profiler sends
+// one every millisecond: so what is asked for gets smaller until it is done between two of them.
 function allocate(fd: number, mode: number, offset: number, lengthBytes: number): void {
-  for (;;) {
-    if ((fallocate(fd, mode, offset, lengthBytes) as number) !== -1) return;
+  let step = lengthBytes;
+  for (let done = 0; done < lengthBytes; ) {
+    const part = Math.min(step, lengthBytes - done);
+    if ((fallocate(fd, mode, offset + done, part) as number) !== -1) {
+      done += part;
+      continue;
+    }
     const error = new SystemCallError("fallocate", koffi.errno());
     if (error.code !== "EINTR") throw error;
+    step = Math.max(MIN_STEP_BYTES, Math.floor(part / 2 / MIN_STEP_BYTES) * MIN_STEP_BYTES);
   }
 }
 

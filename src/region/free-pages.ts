@@ -56,7 +56,7 @@ export class FreePages {
 
   /** True when all pages from `first` to `end` are free. */
   areFree(first: number, end: number): boolean {
-    for (let page = first; page < end; page = (page | 31) + 1) {
+    for (let page = first; page < end; page = nextWord(page)) {
       const mask = maskOf(page, end);
       if ((this.#words[page >>> 5] & mask) !== mask) return false;
     }
@@ -65,10 +65,10 @@ export class FreePages {
 
   /** Takes all pages from `first` to `end`. @returns false, and none is taken, when one of them is not free */
   takeAll(first: number, end: number): boolean {
-    for (let page = first; page < end; page = (page | 31) + 1) {
+    for (let page = first; page < end; page = nextWord(page)) {
       if (this.#takeMask(page >>> 5, maskOf(page, end))) continue;
       // Another thread was quicker: put those before back.
-      for (let back = first; back < page; back = (back | 31) + 1) this.#restore(back >>> 5, maskOf(back, page));
+      for (let back = first; back < page; back = nextWord(back)) this.#restore(back >>> 5, maskOf(back, page));
       return false;
     }
     this.#counts[0] -= end - first;
@@ -77,7 +77,7 @@ export class FreePages {
 
   /** Gives all pages from `first` to `end`. Unlike `release` it tells nobody. */
   releaseAll(first: number, end: number): void {
-    for (let page = first; page < end; page = (page | 31) + 1) this.#restore(page >>> 5, maskOf(page, end));
+    for (let page = first; page < end; page = nextWord(page)) this.#restore(page >>> 5, maskOf(page, end));
     this.#counts[0] += end - first;
   }
 
@@ -195,6 +195,11 @@ export class FreePages {
     }
     return group * 32 + 31 - Math.clz32(bits & -bits);
   }
+}
+
+/** The first page of the word behind that of `page`. */
+function nextWord(page: number): number {
+  return page + 32 - (page & 31);
 }
 
 /** The bits of the pages from `page` to `end` that stand in the word of `page`. */
