@@ -59,7 +59,7 @@ function claim(count: number): void {
   // An index that the instance has no page at; no page table knows of it.
   const index = 2 ** 32 - 1;
   for (let k = 0; k < count; k++) {
-    const page = writer.persist(writer.take(false));
+    const page = writer.persist(writer.take());
     writer.claim(page, owner, kind.data, index, 0);
     writer.fence();
     writer.withdrawAndRelease(page);
@@ -72,7 +72,7 @@ function churn(count: number): void {
     const index = writer.indexOf(held[slot]);
     const heldOwner = ownerOf(writer.claimOf(held[slot]));
     writer.withdrawAndRelease(held[slot]);
-    const page = writer.persist(writer.take(false));
+    const page = writer.persist(writer.take());
     writer.claim(page, heldOwner, kind.data, index, 0);
     writer.fence();
     held[slot] = page;
@@ -88,7 +88,7 @@ function ensure(count: number): void {
 
 function zero(count: number): void {
   for (let k = 0; k < count; k++) {
-    const page = writer.take(false);
+    const page = writer.take();
     writer.zero(page);
     writer.untake(page);
   }

@@ -61,7 +61,7 @@ function fillRegion(region: OpenRegion, { fill, placement }: Image): void {
 function createInstance(region: OpenRegion, name: string): InstanceState {
   const sizeBytes = 2 ** 32 * region.core.shape.pageBytes;
   const rest = { schema: 0, attributes: new Uint8Array(0), pending: false, source: 0 };
-  return region.instances.directory.create({ subsystem: "bench", name, sizeBytes, ...rest });
+  return region.layers.directory.create({ subsystem: "bench", name, sizeBytes, ...rest });
 }
 
 function freePages({ core }: OpenRegion): Uint32Array {

@@ -1,4 +1,5 @@
-// `npm run bench`: measures, and prints tables with medians and ratios. Words choose: `open`, `alloc`, `thin`, `nbd`.
+// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `thin`,
+// `seals` and `nbd`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
@@ -6,6 +7,7 @@ import { benchNbd } from "./nbd.ts";
 import { benchOpen } from "./open.ts";
 import { type Scale, scales } from "./scale.ts";
 import { scratchFolder } from "./scratch.ts";
+import { benchSeals } from "./seals.ts";
 import { type Report, render, renderMarkdown } from "./table.ts";
 import { benchThin } from "./thin.ts";
 import { versions } from "./versions.ts";
@@ -15,6 +17,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   open: benchOpen,
   alloc: benchAlloc,
   thin: benchThin,
+  seals: benchSeals,
   nbd: benchNbd,
 };
 

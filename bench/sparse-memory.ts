@@ -5,7 +5,7 @@ import { type Backing, type BackingKind, MappedMemory, type Survival } from "../
 /**
  * A tmpfs file with holes as a backing. The library's own reserves all space of a file before it stores into it; this
  * one does not, so that a region of 16 GiB costs only its frame table here. Only for measurements that touch metadata
- * alone, and only while the file system has room: a hole that cannot be filled ends the process.
+ * alone, and only while the file system has room: a hole that cannot be filled loses the memory.
  */
 class SparseBacking implements Pick<Backing, keyof Backing> {
   readonly source: string;
@@ -25,6 +25,8 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   }
 
   publish(): void {}
+
+  rename(_path: string): void {}
 
   *fillHoles(): Steps<void> {
     // Holes are what this is for.

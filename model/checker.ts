@@ -30,13 +30,15 @@ export function check(words: Uint32Array): Checked {
       if (good && kind > 1) throw new Complaint(`page ${page} is claimed above the mark`);
       continue;
     }
-    if (!good || kind < 1 || kind > 6) throw new Complaint(`entry of page ${page}`);
+    if (!good || kind < 1 || kind > 7) throw new Complaint(`entry of page ${page}`);
     if (kind === 1) free++;
     else frames.push({ page, index, kind, revision: Math.floor(claim / 2 ** 26) % 4, owner: claim % 2 ** 19 });
   }
-  const instances = checkDirectory(words, frames);
-  for (const frame of frames) if (frame.kind !== 2) checkFrame(words, frame, frames, instances);
-  return { text: describe([...instances.values()]), free, claimed: frames.length, mark };
+  const layers = checkDirectory(words, frames);
+  for (const frame of frames) if (frame.kind !== 2) checkFrame(words, frame, frames, layers);
+  checkTree(layers);
+  const shown = [...layers.values()].filter(({ state }) => state !== 3);
+  return { text: describe(shown.map((layer) => show(layer, layers))), free, claimed: frames.length, mark };
 }
 
 interface Frame {
@@ -47,27 +49,76 @@ interface Frame {
   readonly owner: number;
 }
 
-function checkDirectory(words: Uint32Array, frames: Frame[]): Map<number, Described> {
-  const instances = new Map<number, Described>();
+/** An instance with the pages that are its own. */
+interface Layer extends Described {
+  readonly state: number;
+  readonly parent: number;
+  readonly reach: number;
+  /** Indices that are holes whatever lies below. */
+  readonly masked: Set<number>;
+  readonly tables: Set<number>;
+}
+
+function checkDirectory(words: Uint32Array, frames: Frame[]): Map<number, Layer> {
+  const instances = new Map<number, Layer>();
   const seen = new Set<number>();
   for (const { page, kind, index, owner } of frames) {
     if (kind !== 2) continue;
-    if (owner !== 1 || index > 5 || seen.has(index)) throw new Complaint(`directory page ${page}`);
+    if (owner !== 1 || index > 8 || seen.has(index)) throw new Complaint(`directory page ${page}`);
     seen.add(index);
     const at = 96 + 16 * (page - 248);
     if (!checkTwins(words, at, `record ${index}`)) continue;
-    const [, state, own, name, size, source] = words.subarray(at, at + 6);
+    const state = words[at + 1] % 65536;
+    const own = words[at + 2] % 65536;
+    const parent = Math.floor(words[at + 2] / 65536);
+    const name = words[at + 3];
+    const size = words[at + 4] % 65536;
+    const reach = Math.floor(words[at + 4] / 65536);
     if (state === 0) continue;
-    if (state !== 2) throw new Complaint(`state ${state} of record ${index} at rest`);
-    if (source !== 0) throw new Complaint(`live record ${index} names a source`);
+    if (state < 2 || state > 4) throw new Complaint(`state ${state} of record ${index} at rest`);
+    if (words[at + 5] % 65536 !== 0) throw new Complaint(`record ${index} names a source`);
     if (own < 254 || instances.has(own)) throw new Complaint(`owner ${own} of record ${index}`);
-    if ([...instances.values()].some((other) => other.name === name)) throw new Complaint(`two live instances ${name}`);
-    instances.set(own, { name, size, pages: new Map(), runs: new Map() });
+    const twin = [...instances.values()].some((other) => other.state === 2 && other.name === name);
+    if (state === 2 && twin) throw new Complaint(`two live instances ${name}`);
+    if ((words[at + 6] === 0) === (state === 4)) throw new Complaint(`the age of record ${index}`);
+    const content = { pages: new Map(), runs: new Map(), masked: new Set<number>(), tables: new Set<number>() };
+    const flags = { readOnly: words[at + 1] >= 65536, deleted: state === 4 };
+    instances.set(own, { name, size, state, parent, reach, ...flags, ...content });
   }
   return instances;
 }
 
-function checkFrame(words: Uint32Array, frame: Frame, frames: Frame[], instances: Map<number, Described>): void {
+/** What stands below is there, and is hidden only while several layers need it. Only what cannot change is shared. */
+function checkTree(layers: Map<number, Layer>): void {
+  for (const [owner, layer] of layers) {
+    if (layer.parent !== 0 && !layers.has(layer.parent)) throw new Complaint(`no layer ${layer.parent}`);
+    if (layer.parent === 0 && layer.reach !== 0) throw new Complaint(`layer ${owner} reaches into nothing`);
+    if (layer.parent !== 0 && layer.runs.size > 0) throw new Complaint(`layer ${owner} has a run`);
+    const children = [...layers.values()].filter(({ parent }) => parent === owner);
+    if (layer.state === 3 && children.length < 2) throw new Complaint(`layer ${owner} is not ended`);
+    if (children.length > 0 && !layer.readOnly) throw new Complaint(`writable layer ${owner} is shared`);
+  }
+}
+
+/** What an instance shows, through all layers below it. */
+function show(layer: Layer, layers: Map<number, Layer>): Described {
+  const pages = new Map(layer.pages);
+  let hidden = layer.masked;
+  let reach = layer.reach;
+  let below = layers.get(layer.parent);
+  for (let depth = 0; below !== undefined; depth++) {
+    if (depth > 9) throw new Complaint("a loop of layers");
+    for (const [index, content] of below.pages) {
+      if (index < reach && !hidden.has(index) && !pages.has(index)) pages.set(index, content);
+    }
+    hidden = new Set([...hidden, ...below.masked]);
+    reach = Math.min(reach, below.reach);
+    below = layers.get(below.parent);
+  }
+  return { ...layer, pages };
+}
+
+function checkFrame(words: Uint32Array, frame: Frame, frames: Frame[], instances: Map<number, Layer>): void {
   const { page, kind, index } = frame;
   const instance = instances.get(frame.owner);
   if (instance === undefined) throw new Complaint(`page ${page} of owner ${frame.owner}`);
@@ -75,6 +126,16 @@ function checkFrame(words: Uint32Array, frame: Frame, frames: Frame[], instances
   if (kind === 5) {
     const head = frames.find((other) => other.page === page - (page % 4));
     if (head?.kind !== 4 || head.owner !== frame.owner) throw new Complaint(`tail ${page} without its head`);
+    return;
+  }
+  if (kind === 7) {
+    if (index > 1 || index * 512 >= instance.reach) throw new Complaint(`table ${page} masks nothing`);
+    if (instance.tables.has(index)) throw new Complaint(`table ${index} of page ${page} claimed twice`);
+    instance.tables.add(index);
+    for (let bit = 0; bit < 512; bit++) {
+      const word = words[96 + 16 * (page - 248) + Math.floor(bit / 32)];
+      if (Math.floor(word / 2 ** (bit % 32)) % 2 === 1) instance.masked.add(512 * index + bit);
+    }
     return;
   }
   if (index >= instance.size) throw new Complaint(`page ${page} lies beyond the size`);

@@ -1,7 +1,7 @@
 import { kindOf, makeClaim, ownerOf, revisionOf } from "./check-code.ts";
 import { writeDual } from "./dual-record.ts";
 import {
-  DELETING,
+  DELETED,
   DIRECTORY,
   directoryOwner,
   firstOwner,
@@ -12,10 +12,13 @@ import {
   PENDING,
   pageAt,
   RECORD_FREE,
+  TABLE,
+  tableIndices,
 } from "./layout.ts";
 import type { RecordName } from "./mutant-names.ts";
-import { claim, claimOf, fillPage, takePage, withdrawAll } from "./pages.ts";
-import { type Entry, emptyEntry, type Region } from "./region.ts";
+import { claim, claimOf, fillPage, takePage } from "./pages.ts";
+import { type Entry, emptyEntry, freeEntry, wordsOf } from "./record.ts";
+import type { Region } from "./region.ts";
 import type { Task } from "./tasks.ts";
 import type { Writer } from "./writer.ts";
 
@@ -56,75 +59,58 @@ export function* growDirectory(writer: Writer, d: number, page: number): Task<vo
   region.directory[d] = emptyEntry(page);
 }
 
-/** Rewrites a record. Sequences come from one counter of the region, so that the newer of two records is known. */
-export function* writeRecord(writer: Writer, d: number, change: Partial<Entry>, record: RecordName): Task<void> {
+/**
+ * Rewrites a record on the media and returns it. Sequences come from one counter of the region, so that the newer of
+ * two records is known. A successor is named by the record that gives up its name, and by no later one.
+ */
+export function* storeRecord(writer: Writer, d: number, change: Partial<Entry>, record: RecordName): Task<Entry> {
   const { region } = writer;
+  const { mutants, locks } = region;
+  if (!mutants.has("no-record-lock")) yield* locks.lock(writer.thread, `record ${d}`);
   const old = region.directory[d];
-  const last = region.mutants.has("sequence-per-record") ? old.sequence : region.sequence;
-  if (region.mutants.has("sequence-in-two-steps")) yield;
+  const last = mutants.has("sequence-per-record") ? old.sequence : region.sequence;
+  if (mutants.has("sequence-in-two-steps")) yield;
   const sequence = last + 1;
   region.sequence = Math.max(region.sequence, sequence);
-  const entry: Entry = { ...old, ...change, sequence };
-  const values = [sequence, entry.state, entry.owner, entry.name, entry.size, entry.source];
-  yield* writeDual(writer, pageAt(entry.page), values, record);
-  region.directory[d] = entry;
+  const successor = mutants.has("successor-kept") ? old.successor : 0;
+  const entry: Entry = { ...old, successor, ...change, sequence };
+  // Its age among the deleted: the sequence changes whenever the record is rewritten.
+  if (entry.state === DELETED && old.state !== DELETED) entry.deletedAt = sequence;
+  yield* writeDual(writer, pageAt(entry.page), wordsOf(entry), record);
   region.takenRecords.delete(d);
+  locks.unlock(writer.thread, `record ${d}`);
+  return entry;
+}
+
+export function* writeRecord(writer: Writer, d: number, change: Partial<Entry>, record: RecordName): Task<void> {
+  writer.region.directory[d] = yield* storeRecord(writer, d, change, record);
+}
+
+/** What a new instance is made with. */
+export interface NewInstance {
+  readonly name: number;
+  readonly size: number;
+  readonly source?: number;
+  readonly parent?: number;
+  readonly reach?: number;
 }
 
 /** Writes the pending record of a new instance into a taken slot. */
-export function* createIn(
-  writer: Writer,
-  d: number,
-  instance: { name: number; size: number; source?: number },
-): Task<void> {
-  const { region } = writer;
-  const state = region.mutants.has("created-live") ? LIVE : PENDING;
-  const owner = region.mutants.has("owner-numbers-reused") ? lowestOwner(region) : region.nextOwner++;
-  yield* writeRecord(writer, d, { state, owner, source: 0, ...instance }, "create");
+export function* createIn(writer: Writer, d: number, instance: NewInstance): Task<void> {
+  const state = writer.region.mutants.has("created-live") ? LIVE : PENDING;
+  yield* writeRecord(writer, d, { ...freeEntry, state, owner: newOwner(writer.region), ...instance }, "create");
 }
 
-/** The harmless mutant that gives out the number of a deleted instance again. */
-function lowestOwner(region: Region): number {
+/** An owner number that no operation of this generation can still mean. */
+export function newOwner(region: Region): number {
+  if (!region.mutants.has("owner-numbers-reused")) return region.nextOwner++;
   let owner = firstOwner;
   while (region.directory.some((entry) => entry.owner === owner)) owner++;
   return owner;
 }
 
-/** Makes a pending instance live: one record commits all its pages. `committed` runs in the same step. */
-export function* publishRecord(writer: Writer, d: number, committed: () => void = () => undefined): Task<void> {
-  const { region } = writer;
-  const { mutants } = region;
-  const old = region.find(region.directory[d].name);
-  const replaced = old >= 0 && old !== d;
-  // Pages of a pending instance are only flushed; one fence makes all of them durable.
-  writer.fence("publish.pages");
-  if (replaced && mutants.has("old-deleted-before-publish")) yield* reap(writer, old);
-  yield* writeRecord(writer, d, { state: LIVE, source: 0 }, "publish");
-  committed();
-  if (replaced && !mutants.has("old-deleted-before-publish")) yield* reap(writer, old);
-}
-
-/** Deletes an instance: mark it, withdraw its pages, and only when that is durable free its record. */
-export function* reap(writer: Writer, d: number): Task<void> {
-  const { region } = writer;
-  const { mutants } = region;
-  const { owner } = region.directory[d];
-  const early = mutants.has("page-table-cleared-first") ? takeOutPages(region, owner, 0) : [];
-  const withdrawPages = (): Task<void> => {
-    return withdrawAll(writer, [...early, ...takeOutPages(region, owner, 0)], "delete.pages");
-  };
-  writer.settle();
-  if (mutants.has("delete-pages-before-mark")) yield* withdrawPages();
-  if (!mutants.has("delete-without-mark")) yield* writeRecord(writer, d, { state: DELETING }, "delete.mark");
-  const recordFirst = mutants.has("delete-record-before-pages") || mutants.has("delete-without-mark");
-  if (recordFirst) yield* freeRecord(writer, d, "delete.free");
-  // A reader takes a name without a page for a hole, so names leave the page table when the record says so.
-  yield* withdrawPages();
-  if (!recordFirst) yield* freeRecord(writer, d, "delete.free");
-}
-
 export function* freeRecord(writer: Writer, d: number, record: RecordName): Task<void> {
-  yield* writeRecord(writer, d, { state: RECORD_FREE, owner: 0, name: 0, size: 0, source: 0 }, record);
+  yield* writeRecord(writer, d, freeEntry, record);
 }
 
 /** Names and pages of an instance, from its page tables. */
@@ -137,9 +123,14 @@ export function pagesOf(region: Region, owner: number): { kind: Kind; index: num
   return found;
 }
 
-/** Removes the pages at or above an index from the page tables and returns them. */
-export function takeOutPages(region: Region, owner: number, index: number): number[] {
-  const found = pagesOf(region, owner).filter((place) => place.index >= index);
+/**
+ * Removes the pages at or above a size from the page tables and returns them. TABLE pages of which every index is at or
+ * above the reach mask nothing.
+ */
+export function takeOutPages(region: Region, owner: number, size: number, reach: number): number[] {
+  const found = pagesOf(region, owner).filter(({ kind, index }) => {
+    return kind === TABLE ? index * tableIndices >= reach : index >= size;
+  });
   for (const place of found) region.clearPage({ owner, kind: place.kind, index: place.index });
   return found.map((place) => place.page);
 }

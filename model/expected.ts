@@ -5,6 +5,10 @@ import type { Content } from "./pages.ts";
 export interface Described {
   readonly name: number;
   size: number;
+  /** A snapshot. */
+  readonly readOnly: boolean;
+  /** Only an undelete brings it back. */
+  readonly deleted: boolean;
   /** Content of every page by index. */
   readonly pages: Map<number, Content>;
   /** Value of every aligned run by index. */
@@ -14,14 +18,17 @@ export interface Described {
 /** What should be there: every instance as a full copy of its content. Knows nothing of claims. */
 export interface ExpectedInstance extends Described {
   readonly volatile: Map<number, Content>;
+  /** A pending save that shows what it does not change of the live instance of its name. */
+  readonly over: boolean;
 }
 
 /** One text for one content: what a crash may leave is a set of such texts. */
 export function describe(instances: readonly Described[]): string {
-  const one = ({ name, size, pages, runs }: Described): string => {
+  const one = ({ name, size, readOnly, deleted, pages, runs }: Described): string => {
     const places = [...pages].map(([index, [first, second]]) => `${index}=${first}/${second}`);
     const heads = [...runs].map(([index, value]) => `run ${index}=${value}`);
-    return `${name} of ${size}: ${[...places, ...heads].sort().join(" ")}`;
+    const kind = (deleted ? "deleted " : "") + (readOnly ? "snapshot " : "");
+    return `${kind}${name} of ${size}: ${[...places, ...heads].sort().join(" ")}`;
   };
   return instances.map(one).sort().join("; ");
 }
@@ -29,11 +36,14 @@ export function describe(instances: readonly Described[]): string {
 export class Expected {
   readonly live: Map<number, ExpectedInstance> = new Map();
   readonly pending: Map<number, ExpectedInstance> = new Map();
+  /** In the order in which they were deleted. */
+  deleted: ExpectedInstance[] = [];
 
   copy(): Expected {
     const copy = new Expected();
     for (const [name, instance] of this.live) copy.live.set(name, copyInstance(instance));
     for (const [name, instance] of this.pending) copy.pending.set(name, copyInstance(instance));
+    copy.deleted = this.deleted.map((instance) => copyInstance(instance));
     return copy;
   }
 
@@ -42,24 +52,60 @@ export class Expected {
   }
 
   text(): string {
-    return describe([...this.live.values()]);
+    return describe([...this.live.values(), ...this.deleted]);
   }
 
   /** A start drops what was not committed or not meant to last. */
   restart(): void {
     this.pending.clear();
-    for (const instance of this.live.values()) instance.volatile.clear();
+    for (const instance of [...this.live.values(), ...this.deleted]) instance.volatile.clear();
   }
 
   create(name: number, size: number, state: State = LIVE): ExpectedInstance {
-    const instance: ExpectedInstance = { name, size, pages: new Map(), runs: new Map(), volatile: new Map() };
-    (state === PENDING ? this.pending : this.live).set(name, instance);
-    return instance;
+    return this.#place(emptyInstance(name, size), state);
   }
 
   publish(name: number): void {
-    this.live.set(name, this.pending.get(name) as ExpectedInstance);
+    const instance = this.pending.get(name) as ExpectedInstance;
     this.pending.delete(name);
+    // What a save stands on has become part of it.
+    if (instance.over) this.live.delete(name);
+    this.#place({ ...instance, over: false }, LIVE);
+  }
+
+  /** Whether a pending save stands on the live instance of a name: what it shows must not change. */
+  isShared(name: number, state: State = LIVE): boolean {
+    return state === LIVE && this.pending.get(name)?.over === true;
+  }
+
+  delete(name: number): void {
+    const instance = this.live.get(name);
+    if (instance === undefined) return;
+    this.live.delete(name);
+    this.deleted.push({ ...instance, deleted: true });
+  }
+
+  undelete(name: number): void {
+    const last = this.deleted.findLastIndex((instance) => instance.name === name);
+    const [instance] = this.deleted.splice(last, 1);
+    this.live.set(name, { ...instance, deleted: false });
+  }
+
+  /** A full copy of a live instance under another name. */
+  copyTo(from: number, to: number, change: { readOnly: boolean }): void {
+    const instance = this.live.get(from) as ExpectedInstance;
+    this.#place({ ...copyInstance(instance), ...change, name: to }, LIVE);
+  }
+
+  rename(from: number, to: number): void {
+    const instance = this.live.get(from) as ExpectedInstance;
+    this.live.delete(from);
+    this.#place({ ...instance, name: to }, LIVE);
+  }
+
+  createOver(name: number, size: number): void {
+    const pages = [...(this.live.get(name) as ExpectedInstance).pages].filter(([index]) => index < size);
+    this.pending.set(name, { ...emptyInstance(name, size), pages: new Map(pages), over: true });
   }
 
   resize(name: number, size: number): void {
@@ -72,18 +118,25 @@ export class Expected {
 
   save(from: number, to: number): void {
     const source = this.live.get(from) as ExpectedInstance;
-    this.live.set(to, { ...copyInstance(source), name: to, volatile: new Map() });
+    this.#place({ ...copyInstance(source), name: to, volatile: new Map() }, LIVE);
     source.pages.clear();
     source.runs.clear();
   }
+
+  /** What had the name is deleted. */
+  #place(instance: ExpectedInstance, state: State): ExpectedInstance {
+    if (state === LIVE) this.delete(instance.name);
+    (state === PENDING ? this.pending : this.live).set(instance.name, instance);
+    return instance;
+  }
+}
+
+function emptyInstance(name: number, size: number): ExpectedInstance {
+  const content = { pages: new Map(), runs: new Map(), volatile: new Map() };
+  return { name, size, readOnly: false, deleted: false, over: false, ...content };
 }
 
 function copyInstance(instance: ExpectedInstance): ExpectedInstance {
-  return {
-    name: instance.name,
-    size: instance.size,
-    pages: new Map(instance.pages),
-    runs: new Map(instance.runs),
-    volatile: new Map(instance.volatile),
-  };
+  const { pages, runs, volatile } = instance;
+  return { ...instance, pages: new Map(pages), runs: new Map(runs), volatile: new Map(volatile) };
 }

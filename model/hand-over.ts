@@ -11,7 +11,7 @@ import {
   pageWords,
   VOLATILE,
 } from "./layout.ts";
-import { inside, type Result, type Target } from "./page-operations.ts";
+import { inside, maskBelow, type Result, refusal, type Target } from "./page-operations.ts";
 import { claim, nextRevision, takePage, withdraw, withdrawLoser } from "./pages.ts";
 import type { Region } from "./region.ts";
 import type { Task } from "./tasks.ts";
@@ -29,6 +29,8 @@ export function* writeVolatile(writer: Writer, target: Target, index: number, va
   return yield* inside(writer, target, index, function* (entry) {
     const { region, memory } = writer;
     const name: Name = { owner: entry.owner, kind: VOLATILE, index };
+    // Layers hold persistent pages only.
+    if (entry.parent !== 0) return "EINVAL";
     yield* writer.lockNames([name]);
     yield;
     const old = region.pageOf(name);
@@ -62,7 +64,12 @@ function* handOverInside(writer: Writer, from: Place, to: Place): Task<Result> {
   const source = nameOf(region, from);
   const destination = nameOf(region, to);
   if (source === undefined || destination === undefined) return "ENOENT";
-  if (to.index >= region.directory[region.find(to.target.name, to.target.state)].size) return "ERANGE";
+  const holder = region.directory[region.find(from.target.name, from.target.state)];
+  const receiver = region.directory[region.find(to.target.name, to.target.state)];
+  const refused = refusal(region, holder) ?? refusal(region, receiver);
+  if (refused !== undefined) return refused;
+  if (receiver.parent !== 0 && to.kind === VOLATILE) return "EINVAL";
+  if (to.index >= receiver.size) return "ERANGE";
   // A page of a live instance would be lost when the save never commits, or at the next start.
   const persistent = from.target.state === LIVE && from.kind === DATA;
   const uncommitted = to.target.state === PENDING || to.kind === VOLATILE;
@@ -73,9 +80,14 @@ function* handOverInside(writer: Writer, from: Place, to: Place): Task<Result> {
   yield;
   const page = region.pageOf(source);
   const old = region.pageOf(destination);
-  if (page !== undefined && page !== old) yield* moveClaim(writer, page, old, source, destination, from);
+  let result: Result = page === undefined ? "ENOENT" : "done";
+  if (page !== undefined && page !== old) {
+    const masks = from.kind === DATA && !region.mutants.has("hand-over-without-mask");
+    if (masks) result = yield* maskBelow(writer, holder, from.index);
+    if (result === "done") yield* moveClaim(writer, page, old, source, destination, from);
+  }
   writer.unlockNames(names);
-  return page === undefined ? "ENOENT" : "done";
+  return result;
 }
 
 function* moveClaim(

@@ -1,28 +1,39 @@
 import {
   createIn,
+  freeRecord,
   giveTo,
   growDirectory,
   pagesOf,
-  publishRecord,
-  reap,
   reserveRecord,
   takeOutPages,
   takeRecord,
   writeRecord,
 } from "./directory.ts";
-import { DATA, firstPage, frameAt, HEAD, PENDING, tailsOf, VOLATILE } from "./layout.ts";
-import type { Result } from "./page-operations.ts";
+import { publishRecord } from "./finish.ts";
+import { DATA, DELETED, firstPage, frameAt, HEAD, indexLimit, PENDING, tailsOf, VOLATILE } from "./layout.ts";
+import { type Result, refusal } from "./page-operations.ts";
 import { claim, fillPage, nextRevision, takePage, withdrawAll, writeSuperblock } from "./pages.ts";
 import type { Task } from "./tasks.ts";
 import type { Writer } from "./writer.ts";
 
 /** Rule 8: runs `body` when the operations inside the instances have drained, and keeps others out meanwhile. */
-function* alone(writer: Writer, names: readonly number[], body: () => Task<Result>): Task<Result> {
+export function* alone(writer: Writer, names: readonly number[], body: () => Task<Result>): Task<Result> {
   if (writer.region.poisoned) return "EPOISONED";
   yield* writer.drain(names);
   const result = yield* body();
   writer.admit(names);
   return result;
+}
+
+/** Rule 8: what changes, or must not see change, which layer stands on which holds the one lock of the tree as well. */
+export function* inTree(writer: Writer, names: readonly number[], body: () => Task<Result>): Task<Result> {
+  return yield* alone(writer, names, function* () {
+    yield* writer.lockTree();
+    yield;
+    const result = yield* body();
+    writer.unlockTree();
+    return result;
+  });
 }
 
 /** Makes a pending instance: pages may be allocated in it, and opening drops it. */
@@ -38,7 +49,7 @@ export function* create(writer: Writer, name: number, size: number): Task<Result
 
 /** Commits a pending instance. A live one of the same name is replaced by it, then deleted. */
 export function* publish(writer: Writer, name: number): Task<Result> {
-  return yield* alone(writer, [name], function* () {
+  return yield* inTree(writer, [name], function* () {
     const d = writer.region.find(name, PENDING);
     if (d < 0) return "ENOENT";
     yield* publishRecord(writer, d);
@@ -46,36 +57,63 @@ export function* publish(writer: Writer, name: number): Task<Result> {
   });
 }
 
+/** Deletes an instance: its record says so, and its pages stay until they are needed. */
 export function* remove(writer: Writer, name: number): Task<Result> {
-  return yield* alone(writer, [name], function* () {
-    const d = writer.region.find(name);
-    if (d < 0) return "ENOENT";
-    yield* reap(writer, d);
+  return yield* inTree(writer, [name], function* () {
+    const { region } = writer;
+    const { mutants } = region;
+    const d = region.find(name);
+    const refused = refusal(region, region.directory[d]);
+    // A snapshot may go whatever stands on it: it only loses its name.
+    if (refused !== undefined && refused !== "EROFS") return refused;
+    const { owner } = region.directory[d];
+    writer.settle();
+    const withdrawPages = (): Task<void> => {
+      return withdrawAll(writer, takeOutPages(region, owner, 0, 0), "delete.pages");
+    };
+    if (mutants.has("delete-pages-before-mark")) yield* withdrawPages();
+    if (mutants.has("delete-without-mark")) {
+      yield* freeRecord(writer, d, "delete.free");
+      yield* withdrawPages();
+    } else {
+      yield* writeRecord(writer, d, { state: DELETED }, "delete.mark");
+    }
     return "done";
   });
 }
 
 /** Changes the size. To shrink is size first, then the pages, which are gone for good before a later growth. */
 export function* resize(writer: Writer, name: number, size: number): Task<Result> {
-  return yield* alone(writer, [name], function* () {
+  const within = writer.region.mutants.has("resize-outside-tree") ? alone : inTree;
+  return yield* within(writer, [name], function* () {
     const { region } = writer;
     const { mutants } = region;
     const d = region.find(name);
-    if (d < 0) return "ENOENT";
+    const refused = refusal(region, region.directory[d]);
+    if (refused !== undefined) return refused;
     const { owner } = region.directory[d];
-    const withdrawPages = (): Task<void> => withdrawAll(writer, takeOutPages(region, owner, size), "resize.pages");
+    // What stood beyond the size must not come back from below.
+    const reach = mutants.has("shrink-keeps-reach")
+      ? region.directory[d].reach
+      : Math.min(region.directory[d].reach, size);
+    const takeOut = (): number[] => {
+      return takeOutPages(region, owner, size, mutants.has("shrink-keeps-tables") ? indexLimit : reach);
+    };
+    const withdrawPages = (pages: number[]): Task<void> => withdrawAll(writer, pages, "resize.pages");
     writer.settle();
-    if (mutants.has("shrink-pages-before-size")) yield* withdrawPages();
-    yield* writeRecord(writer, d, { size }, "resize");
-    if (mutants.has("shrink-leaves-pages")) takeOutPages(region, owner, size);
-    else yield* withdrawPages();
+    if (mutants.has("shrink-pages-before-size")) yield* withdrawPages(takeOut());
+    const early = mutants.has("page-table-cleared-first") ? takeOut() : [];
+    yield* writeRecord(writer, d, { size, reach }, "resize");
+    // A reader takes a name without a page for a hole, so names leave the page table when the record says so.
+    if (mutants.has("shrink-leaves-pages")) takeOut();
+    else yield* withdrawPages([...early, ...takeOut()]);
     return "done";
   });
 }
 
 /** Saves pages in one piece: a pending instance, its pages, then publish. Rule 5: everything is taken first. */
 export function* store(writer: Writer, name: number, size: number, values: ReadonlyMap<number, number>): Task<Result> {
-  return yield* alone(writer, [name], function* () {
+  return yield* inTree(writer, [name], function* () {
     const { region } = writer;
     if (region.find(name, PENDING) >= 0) return "EEXIST";
     const late = region.mutants.has("reserve-late");
@@ -110,13 +148,15 @@ export function* store(writer: Writer, name: number, size: number, values: Reado
 export function* save(writer: Writer, from: number, to: number): Task<Result> {
   // The source stays closed to others until the commit: what they wrote there would meet a page that is given back.
   const drained = writer.region.mutants.has("save-admits-writers") ? [to] : [from, to];
-  return yield* alone(writer, drained, function* () {
+  return yield* inTree(writer, drained, function* () {
     const { region } = writer;
     const source = region.find(from);
-    if (source < 0) return "ENOENT";
-    if (from === to) return "EINVAL";
+    const refused = refusal(region, region.directory[source]);
+    if (refused !== undefined) return refused;
+    const { owner, size, parent } = region.directory[source];
+    // A layer does not own all that it shows.
+    if (from === to || parent !== 0) return "EINVAL";
     if (region.find(to, PENDING) >= 0) return "EEXIST";
-    const { owner, size } = region.directory[source];
     writer.settle();
     const d = yield* takeRecord(writer);
     if (d < 0) return "ENOSPC";

@@ -102,7 +102,9 @@ export function recover(
 /** The volatile state says what the media say, and nothing is left to be done. @throws Violation */
 export function assertAtRest(region: Region, context: string): void {
   const { findings, plan, tables, free, directory } = analyze(region.media.words, region.mutants);
-  const left = [plan.heal, plan.giveBack, plan.withdraw, plan.withdrawTails].some((list) => list.length > 0);
+  const { heal, giveBack, withdraw, withdrawTails, complete, retire, merge } = plan;
+  const lists = [heal, giveBack, withdraw, withdrawTails, complete, retire, merge];
+  const left = lists.some((list) => list.length > 0);
   const sorted = [...region.free].sort((a, b) => a - b);
   const differs =
     (findings.length > 0 && findings[0]) ||

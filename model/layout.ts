@@ -26,15 +26,17 @@ const pagesAt: number = framesAt + 2 * pageCount;
 export const totalWords: number = pagesAt + pageCount * pageWords;
 
 /** Instance records are kept one to a DIRECTORY page: the directory grows by a page now and then. */
-export const directoryLimit = 6;
+export const directoryLimit = 9;
 /** The owner of DIRECTORY pages. */
 export const directoryOwner = 1;
 /** The first owner number given to an instance. */
 export const firstOwner = 254;
 /** Indices are below this in the model, so that a name fits one number. */
 export const indexLimit = 1024;
+/** Indices whose mask bits one TABLE page holds. */
+export const tableIndices: number = 32 * pageWords;
 
-export type Kind = 1 | 2 | 3 | 4 | 5 | 6;
+export type Kind = 1 | 2 | 3 | 4 | 5 | 6 | 7;
 export const FREE: Kind = 1;
 export const DIRECTORY: Kind = 2;
 export const DATA: Kind = 3;
@@ -43,18 +45,22 @@ export const HEAD: Kind = 4;
 /** Every further page of an aligned run. */
 export const RUN: Kind = 5;
 export const VOLATILE: Kind = 6;
+/** Mask bits of a layer. */
+export const TABLE: Kind = 7;
 
-export type State = 0 | 1 | 2 | 3;
+export type State = 0 | 1 | 2 | 3 | 4;
 export const RECORD_FREE: State = 0;
 export const PENDING: State = 1;
 export const LIVE: State = 2;
+/** Is ended as soon as no more than one layer stands on it. */
 export const DELETING: State = 3;
+/** Kept, so that it can be had back until its pages are needed. */
+export const DELETED: State = 4;
 
 export const OPEN = 1;
 export const CLOSED = 2;
 
 /** Words of a slot; the last word of every slot is its CRC, the first its sequence (never 0). */
-export const instanceField = { sequence: 0, state: 1, owner: 2, name: 3, size: 4, source: 5 } as const;
 export const superblockField = { sequence: 0, state: 1, generation: 2, mark: 3, tableSum: 4, writer: 5 } as const;
 
 export function lineOf(word: number): number {

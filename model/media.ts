@@ -68,6 +68,11 @@ export class Memory {
     this.#store(word, [low >>> 0, high >>> 0], false);
   }
 
+  /** `Atomics.or`: no bit of another thread is lost. */
+  or32(word: number, bits: number): void {
+    this.commit32(word, this.words[word] | bits);
+  }
+
   /** What `DataView` setters may do to a word: byte by byte. Only mutants store live words this way. */
   storeBytes(word: number, value: number): void {
     for (let shift = 0; shift < 32; shift += 8) {

@@ -5,9 +5,20 @@ export type RecordName =
   | "publish"
   | "resize"
   | "delete.mark"
+  | "retire"
+  | "undelete"
+  | "purge.mark"
   | "delete.free"
+  | "snapshot.top"
+  | "snapshot.name"
+  | "snapshot.live"
+  | "clone"
+  | "promote"
+  | "merge.child"
   | "open.superblock"
   | "open.record"
+  | "open.complete"
+  | "open.retire"
   | "close";
 
 /** Every fence of the operations. */
@@ -29,6 +40,11 @@ export type FenceName =
   | "raise.entries"
   | "publish.pages"
   | "delete.pages"
+  | "table.content"
+  | "trim.mask"
+  | "merge.claims"
+  | "merge.masks"
+  | "merge.tables"
   | "resize.pages"
   | "close.everything"
   | "open.adopt"
@@ -105,7 +121,54 @@ export type FaultName =
   | "handed-to-uncommitted"
   | "limbo-not-settled"
   | "record-not-settled"
-  | "volatile-freed-unflushed";
+  | "volatile-freed-unflushed"
+  | LayerFaultName;
+
+/** Planted faults of layers. */
+export type LayerFaultName =
+  | "trim-withdraws-first"
+  | "trim-without-mask"
+  | "hand-over-without-mask"
+  | "mask-ignored"
+  | "reach-ignored"
+  | "reach-beyond-size"
+  | "shrink-keeps-reach"
+  | "shrink-keeps-tables"
+  | "bottom-keeps-tables"
+  | "hidden-merged"
+  | "child-forgotten"
+  | "pending-is-no-child"
+  | "replaced-parent-kept"
+  | "successor-of-anyone"
+  | "snapshot-name-first"
+  | "snapshot-without-successor"
+  | "disk-renamed-early"
+  | "completed-before-healed"
+  | "promote-deletes-first"
+  | "merge-child-first"
+  | "merge-frees-first"
+  | "merge-masks-first"
+  | "merge-overwrites"
+  | "merge-ignores-mask"
+  | "merge-ignores-reach"
+  | "merge-without-masks"
+  | "merge-copies-masks"
+  | "reach-not-merged"
+  | "merge-without-name-locks"
+  | "merge-leaves-table-first"
+  | "covered-left-early"
+  | "mask-read-then-stored"
+  | "mask-not-revalidated"
+  | "masks-nothing"
+  | "no-table-lock"
+  | "tables-among-names"
+  | "no-tree-lock"
+  | "resize-outside-tree"
+  | "snapshot-admits-writers"
+  | "look-up-in-one-pass"
+  | "look-up-in-two-passes"
+  | "claim-before-mask"
+  | "read-with-old-reach";
 
 /** Planted differences that do no harm, for a reason that is known. */
 export type HarmlessName =
@@ -114,7 +177,11 @@ export type HarmlessName =
   | "owner-numbers-reused"
   | "only-metadata-adopted"
   | "older-slot-wins"
-  | "sequence-in-two-steps";
+  | "sequence-in-two-steps"
+  | "successor-kept"
+  | "parents-dropped-first"
+  | "snapshot-top-live"
+  | "no-record-lock";
 
 /** A fence left out. */
 export type MissingFence = `no-fence:${FenceName}`;

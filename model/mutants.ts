@@ -1,50 +1,6 @@
+import { layerFaults, layerFences, layerHarmless } from "./layer-mutants.ts";
 import type { FaultName, FenceName, HarmlessName } from "./mutant-names.ts";
-
-/** The rule for stores (docs/model.md) that a mutant breaks, or the part of the layout. */
-export type Rule = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | "revisions" | "mark" | "recovery" | "save" | "limbo";
-
-/** What operations a search prefers, so that it comes to the point sooner. */
-export type Topic =
-  | "create"
-  | "publish"
-  | "delete"
-  | "resize"
-  | "write"
-  | "free"
-  | "hand-over"
-  | "run"
-  | "volatile"
-  | "store"
-  | "save"
-  | "close"
-  | "die"
-  | "crash";
-
-/** How a mutant is searched for: random sequences of one thread, or schedules of two. */
-export type Search =
-  | {
-      readonly by: "kill" | "power";
-      readonly focus?: readonly Topic[];
-      readonly limbo?: true;
-    }
-  | {
-      readonly by: "threads";
-      readonly crash: "kill" | "power";
-      readonly scenarios: readonly string[];
-      readonly stripes?: number;
-    };
-
-export interface Mutant {
-  readonly rule: Rule;
-  /** What it does wrong. */
-  readonly breaks: string;
-  readonly search: Search;
-}
-
-const kill = (...focus: Topic[]): Search => ({ by: "kill", focus });
-const power = (...focus: Topic[]): Search => ({ by: "power", focus });
-const limbo = (...focus: Topic[]): Search => ({ by: "power", focus, limbo: true });
-const threads = (crash: "kill" | "power", ...scenarios: string[]): Search => ({ by: "threads", crash, scenarios });
+import { type Fence, kill, limbo, type Mutant, power, threads } from "./searches.ts";
 
 /** Planted faults of the operations. Every one must be caught. */
 export const faults: Readonly<Record<FaultName, Mutant>> = {
@@ -111,7 +67,7 @@ export const faults: Readonly<Record<FaultName, Mutant>> = {
   "shrink-pages-before-size": { rule: 2, breaks: "shrinking withdraws pages first", search: kill("resize", "store") },
   "shrink-leaves-pages": { rule: 2, breaks: "shrinking leaves the pages claimed", search: kill("resize", "store") },
   "record-in-one-place": { rule: 3, breaks: "both slots are one bulk write", search: kill("create") },
-  "first-slot-first": { rule: 3, breaks: "the first slot is always rewritten first", search: kill("resize", "crash") },
+  "first-slot-first": { rule: 3, breaks: "the first slot is always rewritten first", search: kill("close", "store") },
   "slots-together": { rule: 3, breaks: "both slots are rewritten without a fence between", search: power("create") },
   "record-crc-ignored": { rule: 3, breaks: "a torn slot counts", search: kill("create") },
   "not-healed": { rule: 3, breaks: "recovery leaves slots that differ", search: kill("create") },
@@ -214,8 +170,8 @@ export const faults: Readonly<Record<FaultName, Mutant>> = {
   },
   "page-table-cleared-first": {
     rule: 8,
-    breaks: "delete empties the page table before the record says so",
-    search: threads("kill", "readDelete"),
+    breaks: "shrinking empties the page table before the record says so",
+    search: threads("kill", "readResize"),
   },
   "hole-before-free": {
     rule: 8,
@@ -286,16 +242,10 @@ export const faults: Readonly<Record<FaultName, Mutant>> = {
   "volatile-freed-unflushed": {
     rule: "limbo",
     breaks: "a VOLATILE page is freed without a flush, then its instance is deleted",
-    search: power("volatile", "delete", "create", "publish"),
+    search: power("volatile", "delete", "purge"),
   },
+  ...layerFaults,
 };
-
-/** A fence of the operations, and what finds out that it is missing. */
-export interface Fence {
-  /** Why it may be missing without harm; it is kept where the same code also serves a place that needs it. */
-  readonly harmless?: string;
-  readonly search: Search;
-}
 
 /** Every fence of the operations, removed alone. */
 export const fences: Readonly<Record<FenceName, Fence>> = {
@@ -329,7 +279,7 @@ export const fences: Readonly<Record<FenceName, Fence>> = {
   "resize.1": { search: power("resize") },
   "resize.2": { search: power("resize") },
   "delete.mark.1": { search: power("store", "delete") },
-  "delete.mark.2": { search: power("create", "publish", "delete") },
+  "delete.mark.2": { search: power("store", "delete", "purge") },
   "delete.free.1": { search: power("store", "delete") },
   "delete.free.2": { search: power("store", "delete", "create") },
   "open.superblock.1": { search: power("create") },
@@ -338,6 +288,7 @@ export const fences: Readonly<Record<FenceName, Fence>> = {
   "open.record.2": { search: power("create", "crash") },
   "close.1": { search: power("close") },
   "close.2": { harmless: "the next open flushes and fences all it found first", search: power("close") },
+  ...layerFences,
 };
 
 /** Differences that must not be caught, or the reason given is wrong. */
@@ -372,4 +323,5 @@ export const harmless: Readonly<Record<HarmlessName, Mutant>> = {
     breaks: "two records may get one sequence: those of one name are never written at once",
     search: threads("kill", "storeStore", "storeSame", "deleteStoreWrite"),
   },
+  ...layerHarmless,
 };

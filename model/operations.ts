@@ -24,6 +24,19 @@ export function at(name: number, state: State = LIVE): Target {
   return { name, state };
 }
 
+/** Why what an instance holds may not change, in words that the operations use. */
+export function refusalOf(expected: Expected, { name, state }: Target): Result | undefined {
+  const instance = expected.instance(name, state);
+  if (instance === undefined) return "ENOENT";
+  if (instance.readOnly) return "EROFS";
+  return expected.isShared(name, state) ? "EBUSY" : undefined;
+}
+
+/** Whether a result is what it must be; one that never came may have been anything. */
+export function answers(result: Result | Reading | undefined, wanted: Result): boolean {
+  return result === undefined || result === wanted;
+}
+
 /** The meaning of an operation on one index of an instance: refused with the right code, or applied. */
 function onIndex(
   target: Target,
@@ -32,12 +45,18 @@ function onIndex(
 ): Operation["apply"] {
   return (expected, result) => {
     if (result === "ENOSPC") return true;
-    const instance = expected.instance(target.name, target.state);
-    if (instance === undefined) return result === undefined || result === "ENOENT";
-    if (index >= instance.size) return result === undefined || result === "ERANGE";
+    const refused = refusalOf(expected, target);
+    if (refused !== undefined) return answers(result, refused);
+    const instance = expected.instance(target.name, target.state) as ReturnType<Expected["create"]>;
+    if (index >= instance.size) return answers(result, "ERANGE");
     effect(instance);
-    return result === undefined || result === "done";
+    return answers(result, "done");
   };
+}
+
+/** Layers hold neither runs nor VOLATILE pages, and full copies do not tell which instance is one. */
+function notInLayers(apply: Operation["apply"]): Operation["apply"] {
+  return (expected, result) => result === "EINVAL" || apply(expected, result);
 }
 
 export function writing(target: Target, index: number, value: number, extent: Extent = "page"): Operation {
@@ -78,7 +97,7 @@ export function writingRun(target: Target, index: number, value: number): Operat
   return {
     title: `write run ${target.name}:${index}`,
     start: (writer) => writeRun(writer, target, index, value),
-    apply: onIndex(target, index, ({ runs }) => runs.set(index, value)),
+    apply: notInLayers(onIndex(target, index, ({ runs }) => runs.set(index, value))),
   };
 }
 
@@ -94,7 +113,7 @@ export function writingVolatile(target: Target, index: number, value: number): O
   return {
     title: `write volatile ${target.name}:${index}`,
     start: (writer) => writeVolatile(writer, target, index, value),
-    apply: onIndex(target, index, (instance) => instance.volatile.set(index, [value, value])),
+    apply: notInLayers(onIndex(target, index, (instance) => instance.volatile.set(index, [value, value]))),
   };
 }
 
@@ -119,6 +138,8 @@ export function handingOver(from: Place, to: Place): Operation {
     apply: (expected, result) => {
       if (loses) return result !== "done";
       if (result !== undefined && result !== "done") return true;
+      const refused = refusalOf(expected, from.target) ?? refusalOf(expected, to.target);
+      if (refused !== undefined) return result === undefined;
       const source = places(expected, from);
       const content = source?.get(from.index);
       const destination = places(expected, to);
@@ -169,8 +190,10 @@ export function deleting(name: number): Operation {
     title: `delete ${name}`,
     start: (writer) => remove(writer, name),
     apply: (expected, result) => {
-      if (!expected.live.delete(name)) return result === undefined || result === "ENOENT";
-      return result === undefined || result === "done";
+      const refused = refusalOf(expected, at(name));
+      if (refused !== undefined && refused !== "EROFS") return answers(result, refused);
+      expected.delete(name);
+      return answers(result, "done");
     },
   };
 }
@@ -180,9 +203,10 @@ export function resizing(name: number, size: number): Operation {
     title: `resize ${name} to ${size}`,
     start: (writer) => resize(writer, name, size),
     apply: (expected, result) => {
-      if (!expected.live.has(name)) return result === undefined || result === "ENOENT";
+      const refused = refusalOf(expected, at(name));
+      if (refused !== undefined) return answers(result, refused);
       expected.resize(name, size);
-      return result === undefined || result === "done";
+      return answers(result, "done");
     },
   };
 }
@@ -206,9 +230,10 @@ export function saving(from: number, to: number): Operation {
     title: `save ${from} as ${to}`,
     start: (writer) => save(writer, from, to),
     apply: (expected, result) => {
-      if (result === "ENOSPC" || result === "EEXIST") return true;
-      if (!expected.live.has(from)) return result === undefined || result === "ENOENT";
-      if (from === to) return result === undefined || result === "EINVAL";
+      if (result === "ENOSPC" || result === "EEXIST" || result === "EINVAL") return true;
+      const refused = refusalOf(expected, at(from));
+      if (refused !== undefined) return answers(result, refused);
+      if (from === to || expected.pending.has(to)) return result === undefined;
       expected.save(from, to);
       return result === undefined || result === "done";
     },

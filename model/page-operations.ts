@@ -1,4 +1,5 @@
 import { kindOf, makeFree, ownerOf } from "./check-code.ts";
+import { hasBelow, lookUp, setMask } from "./layers.ts";
 import {
   DATA,
   frameAt,
@@ -23,12 +24,13 @@ import {
   withdrawAll,
   withdrawLoser,
 } from "./pages.ts";
-import type { Entry } from "./region.ts";
+import type { Entry } from "./record.ts";
+import type { Region } from "./region.ts";
 import type { Task } from "./tasks.ts";
 import type { Writer } from "./writer.ts";
 
 /** How an operation ended: done, or refused before its first store. */
-export type Result = "done" | "ENOENT" | "ERANGE" | "ENOSPC" | "EINVAL" | "EEXIST" | "EPOISONED";
+export type Result = "done" | "ENOENT" | "ERANGE" | "ENOSPC" | "EINVAL" | "EEXIST" | "EBUSY" | "EROFS" | "EPOISONED";
 
 /** An instance as an operation names it. */
 export interface Target {
@@ -50,10 +52,17 @@ export function* inside(
   if (region.poisoned) return "EPOISONED";
   yield* writer.enter([target.name]);
   const entry = region.directory[region.find(target.name, target.state)];
-  let result: Result = "ENOENT";
-  if (entry !== undefined) result = index < entry.size && index < indexLimit ? yield* body(entry) : "ERANGE";
+  let result = refusal(region, entry);
+  if (result === undefined) result = index < entry.size && index < indexLimit ? yield* body(entry) : "ERANGE";
   writer.leave([target.name]);
   return result;
+}
+
+/** Why the content of an instance may not change: what stands on it would change, too. */
+export function refusal(region: Region, entry: Entry | undefined): Result | undefined {
+  if (entry === undefined) return "ENOENT";
+  if (entry.readOnly) return "EROFS";
+  return region.childrenOf(entry.owner).length > 0 ? "EBUSY" : undefined;
 }
 
 /** Allocates the page at an index or replaces it, whole or one sector of it. */
@@ -76,7 +85,10 @@ function* replace(writer: Writer, entry: Entry, name: Name, value: number, exten
   if (!mutants.has("late-name-lock")) yield* writer.lockNames([name]);
   yield;
   const old = region.pageOf(name);
-  const content = overlay(old === undefined ? [0, 0] : contentOf(writer, old), value, extent);
+  const base = old ?? (extent === "page" ? undefined : (yield* lookUp(writer, name.owner, name.index)).page);
+  // A page of a layer below stays what it is while this name is locked, also when a merge moves it.
+  if (base !== old) yield;
+  const content = overlay(base === undefined ? [0, 0] : contentOf(writer, base), value, extent);
   const page = yield* takePage(writer);
   if (page < 0) {
     writer.unlockNames([name]);
@@ -114,6 +126,15 @@ export function* free(writer: Writer, target: Target, index: number, kind: Kind 
     writer.settle();
     yield* writer.lockNames([name]);
     yield;
+    const early = region.mutants.has("trim-withdraws-first") ? region.pageOf(name) : undefined;
+    if (early !== undefined) {
+      yield* withdrawAll(writer, [early], "free.end");
+      region.clearPage(name);
+    }
+    if (kind === DATA && (yield* maskBelow(writer, entry, index)) === "ENOSPC") {
+      writer.unlockNames([name]);
+      return "ENOSPC";
+    }
     const page = region.pageOf(name);
     if (page !== undefined) {
       if (region.mutants.has("hole-before-free")) region.clearPage(name);
@@ -125,6 +146,12 @@ export function* free(writer: Writer, target: Target, index: number, kind: Kind 
     writer.unlockNames([name]);
     return "done";
   });
+}
+
+/** Before a layer gives up its claim of an index, its mask hides what lies below. */
+export function* maskBelow(writer: Writer, entry: Entry, index: number): Task<"done" | "ENOSPC"> {
+  if (writer.region.mutants.has("trim-without-mask") || !(yield* hasBelow(writer, entry, index))) return "done";
+  return yield* setMask(writer, entry.owner, index);
 }
 
 /** The mutant that takes a VOLATILE claim for something no one need persist. */
@@ -146,12 +173,14 @@ export function* read(writer: Writer, target: Target, index: number): Task<Readi
     const entry = region.directory[region.find(target.name, target.state)];
     if (entry === undefined) return "ENOENT";
     if (index >= entry.size) return "ERANGE";
-    const name: Name = { owner: entry.owner, kind: DATA, index };
-    const page = region.pageOf(name);
-    if (page === undefined) return [0, 0];
+    const { page, owners } = yield* lookUp(writer, entry.owner, index);
+    // Its size and reach are those that the layers were looked up with, or it was shrunk and has grown meanwhile.
+    const same = region.directory.includes(entry) || mutants.has("read-with-old-reach");
+    if (page === undefined && same) return [0, 0];
+    if (page === undefined || !same) continue;
     yield;
     const before = claimOf(writer, page);
-    if (!claimsName(writer, page, name) && !mutants.has("read-trusts-page-table")) continue;
+    if (!claimsIndex(writer, page, owners, index) && !mutants.has("read-trusts-page-table")) continue;
     yield;
     const first = memory.words[pageAt(page)];
     yield;
@@ -161,12 +190,10 @@ export function* read(writer: Writer, target: Target, index: number): Task<Readi
   return "busy";
 }
 
-/** Whether a page still claims the name that the page table had it for. */
-function claimsName(writer: Writer, page: number, name: Name): boolean {
+/** Whether a page still claims the index that the page table had it for, in one of the layers. */
+function claimsIndex(writer: Writer, page: number, owners: readonly number[], index: number): boolean {
   const word = claimOf(writer, page);
-  return (
-    ownerOf(word) === name.owner && kindOf(word) === name.kind && writer.memory.words[frameAt(page)] === name.index
-  );
+  return owners.includes(ownerOf(word)) && kindOf(word) === DATA && writer.memory.words[frameAt(page)] === index;
 }
 
 function overlay(old: Content, value: number, extent: Extent): Content {

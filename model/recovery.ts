@@ -5,7 +5,6 @@ import { tableSum } from "./instances.ts";
 import {
   CLOSED,
   DATA,
-  DELETING,
   DIRECTORY,
   directoryLimit,
   directoryOwner,
@@ -15,7 +14,6 @@ import {
   firstPage,
   frameAt,
   HEAD,
-  instanceField,
   type Kind,
   LIVE,
   nameKey,
@@ -28,14 +26,18 @@ import {
   slotWords,
   superblockAt,
   superblockField,
+  TABLE,
+  tableIndices,
   tailsOf,
   VOLATILE,
 } from "./layout.ts";
 import type { Media } from "./media.ts";
 import type { Mutants } from "./mutant-names.ts";
 import { commitFree, writeSuperblock } from "./pages.ts";
-import { type Entry, emptyEntry, Region, type RegionOptions } from "./region.ts";
+import { type Entry, emptyEntry, readEntry } from "./record.ts";
+import { Region, type RegionOptions } from "./region.ts";
 import { run } from "./tasks.ts";
+import { completeSnapshots, finishTree, judgeTree } from "./tree-recovery.ts";
 import { Writer } from "./writer.ts";
 
 /** What a writer must do before it goes on. */
@@ -48,8 +50,14 @@ export interface Plan {
   readonly withdraw: number[];
   /** Tails of withdrawn heads and tails without a head: only after `withdraw` is durable. */
   readonly withdrawTails: number[];
-  /** Directory indices of instances to finish off. */
+  /** Directory indices of the new tops of snapshots that committed. */
+  readonly complete: number[];
+  /** Directory indices of instances to end, none before what stands on it. */
   readonly drop: number[];
+  /** Instances whose name a newer one has. */
+  readonly retire: { d: number; state: State }[];
+  /** Directory indices of instances to merge into what stands on them. More may follow from it. */
+  readonly merge: number[];
 }
 
 /** What the media say, with everything that no crash can explain. */
@@ -78,7 +86,7 @@ interface Claim {
 export function analyze(words: Uint32Array, mutants: Mutants): Analysis {
   const analysis: Analysis = {
     findings: [],
-    plan: { heal: [], giveBack: [], withdraw: [], withdrawTails: [], drop: [] },
+    plan: { heal: [], giveBack: [], withdraw: [], withdrawTails: [], complete: [], drop: [], retire: [], merge: [] },
     directory: Array.from({ length: directoryLimit }, () => emptyEntry(-1)),
     tables: new Map(),
     free: [],
@@ -96,7 +104,8 @@ export function analyze(words: Uint32Array, mutants: Mutants): Analysis {
   const claims = readFrames(words, analysis, mutants);
   readDirectory(words, analysis, claims, mutants);
   if (analysis.findings.length > 0) return analysis;
-  judgeInstances(analysis, mutants);
+  judgeTree(analysis, mutants);
+  if (analysis.findings.length > 0) return analysis;
   judgeClaims(analysis, claims, mutants);
   return analysis;
 }
@@ -152,33 +161,6 @@ function readDirectory(words: Uint32Array, analysis: Analysis, claims: Claim[], 
   }
 }
 
-function readEntry(words: Uint32Array, at: number, page: number): Entry {
-  return {
-    page,
-    sequence: words[at + instanceField.sequence],
-    state: words[at + instanceField.state] as State,
-    owner: words[at + instanceField.owner],
-    name: words[at + instanceField.name],
-    size: words[at + instanceField.size],
-    source: words[at + instanceField.source],
-  };
-}
-
-/** Pending and half-deleted instances are dropped, and of two live ones of a name the older. */
-function judgeInstances(analysis: Analysis, mutants: Mutants): void {
-  const { directory, plan } = analysis;
-  const live = new Map<number, number>();
-  for (const [d, entry] of directory.entries()) {
-    if (entry.state === DELETING || (entry.state === PENDING && !mutants.has("pending-kept"))) plan.drop.push(d);
-    if (entry.state !== LIVE) continue;
-    const rival = live.get(entry.name);
-    const newer = rival === undefined || entry.sequence > directory[rival].sequence;
-    const wins = mutants.has("older-instance-wins") && rival !== undefined ? !newer : newer;
-    if (rival !== undefined) plan.drop.push(wins ? rival : d);
-    if (wins) live.set(entry.name, d);
-  }
-}
-
 function judgeClaims(analysis: Analysis, claims: Claim[], mutants: Mutants): void {
   const { directory, plan, findings, tables } = analysis;
   const byOwner = new Map<number, number>();
@@ -192,7 +174,7 @@ function judgeClaims(analysis: Analysis, claims: Claim[], mutants: Mutants): voi
   for (const raw of claims) {
     if (raw.owner === directoryOwner) continue;
     const found = byOwner.get(raw.owner);
-    if (found === undefined || raw.kind < DATA || raw.kind > VOLATILE) {
+    if (found === undefined || raw.kind < DATA || raw.kind > TABLE) {
       findings.push(`page ${raw.page} is claimed by owner ${raw.owner}, which does not exist`);
       continue;
     }
@@ -204,7 +186,8 @@ function judgeClaims(analysis: Analysis, claims: Claim[], mutants: Mutants): voi
       continue;
     }
     if (raw.kind === HEAD) heads.set(raw.page, claim);
-    const beyond = raw.index >= entry.size && !mutants.has("beyond-size-kept");
+    const outside = raw.kind === TABLE ? raw.index * tableIndices >= entry.reach : raw.index >= entry.size;
+    const beyond = outside && !mutants.has("beyond-size-kept");
     if (dropped.has(d) || (raw.kind === VOLATILE && !mutants.has("volatile-kept")) || beyond) {
       withdrawn.add(raw.page);
       continue;
@@ -322,6 +305,7 @@ function apply(writer: Writer, analysis: Analysis, trusted: boolean): void {
   if (!mutants.has("open-state-last")) run(writeSuperblock(writer, "open.superblock", {}));
   // The next fence covers what is healed: no record is rewritten before it.
   if (!mutants.has("not-healed")) for (const record of plan.heal) healDual(writer, record);
+  if (mutants.has("completed-before-healed")) completeSnapshots(writer, plan);
   if (!trusted) {
     for (const { page, owner } of plan.giveBack) giveTo(writer, page, owner);
     if (mutants.has("records-freed-before-pages")) dropRecords(writer, plan);
@@ -332,8 +316,10 @@ function apply(writer: Writer, analysis: Analysis, trusted: boolean): void {
       freePages(writer, plan.withdrawTails);
       writer.fence("open.tails");
     }
+    if (!mutants.has("completed-before-healed")) completeSnapshots(writer, plan);
     if (!mutants.has("records-freed-before-pages")) dropRecords(writer, plan);
   }
+  finishTree(writer, plan);
   if (mutants.has("open-state-last")) run(writeSuperblock(writer, "open.superblock", {}));
   // In limbo mode the second slots of the records written here are still to be fenced.
   if (writer.unsettled.size > 0) writer.fence("settle");
@@ -354,7 +340,8 @@ function freePages(writer: Writer, pages: readonly number[]): void {
 }
 
 function dropRecords(writer: Writer, plan: Plan): void {
-  for (const d of plan.drop) run(freeRecord(writer, d, "open.record"));
+  const order = writer.region.mutants.has("parents-dropped-first") ? plan.drop.toReversed() : plan.drop;
+  for (const d of order) run(freeRecord(writer, d, "open.record"));
 }
 
 /** Writes an empty region: a superblock and the entries of the first chunks. */

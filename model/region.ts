@@ -1,24 +1,8 @@
-import { endPage, LIVE, type Name, nameKey, RECORD_FREE, type State } from "./layout.ts";
+import { endPage, LIVE, type Name, nameKey, PENDING, RECORD_FREE, type State } from "./layout.ts";
 import type { Media } from "./media.ts";
 import type { Mutants } from "./mutant-names.ts";
+import type { Entry } from "./record.ts";
 import type { Task } from "./tasks.ts";
-
-/** An instance record, as it stands on the media. */
-export interface Entry {
-  /** The DIRECTORY page that holds the record; -1 when the directory has not grown that far. */
-  page: number;
-  sequence: number;
-  state: State;
-  owner: number;
-  name: number;
-  size: number;
-  /** Owner whose pages a pending save took over; 0 for none. */
-  source: number;
-}
-
-export function emptyEntry(page: number): Entry {
-  return { page, sequence: 0, state: RECORD_FREE, owner: 0, name: 0, size: 0, source: 0 };
-}
 
 export interface RegionOptions {
   readonly mutants: Mutants;
@@ -79,6 +63,20 @@ export class Region {
       if (found < 0 || entry.sequence > this.directory[found].sequence) found = d;
     }
     return found;
+  }
+
+  /** The record of an owner, while it has one. */
+  entryOf(owner: number): Entry | undefined {
+    return this.directory.find((entry) => entry.state !== RECORD_FREE && entry.owner === owner);
+  }
+
+  /** Directory indices of the layers that stand on one. A pending one counts: it may be published. */
+  childrenOf(owner: number): number[] {
+    const none = this.mutants.has("pending-is-no-child") ? PENDING : RECORD_FREE;
+    return [...this.directory.keys()].filter((d) => {
+      const { state, parent } = this.directory[d];
+      return parent === owner && state !== RECORD_FREE && state !== none;
+    });
   }
 
   pageOf(name: Name): number | undefined {

@@ -13,6 +13,7 @@ export function* writeRun(writer: Writer, target: Target, index: number, value: 
     const { region } = writer;
     const { mutants } = region;
     const name: Name = { owner: entry.owner, kind: HEAD, index };
+    if (entry.parent !== 0) return "EINVAL";
     writer.settle();
     yield* writer.lockNames([name]);
     yield;

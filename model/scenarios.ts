@@ -1,3 +1,4 @@
+import { layerScenarios } from "./layer-scenarios.ts";
 import { PENDING } from "./layout.ts";
 import {
   at,
@@ -25,6 +26,8 @@ export interface Scenario {
   readonly threads: readonly [readonly Operation[], readonly Operation[]];
   /** Leaves VOLATILE pages or pending instances, which the next start drops. */
   readonly transient?: true;
+  /** The other thread is not interrupted inside an operation: several of its operations meet one of this thread. */
+  readonly otherInOnePiece?: true;
 }
 
 const one = at(1);
@@ -44,7 +47,7 @@ const crowded = (left: number): Operation[] => {
   return [storing(1, size, pages(0, 255)), storing(2, size, pages(...many))];
 };
 
-/** Scenarios of two threads that need no layers. */
+/** Scenarios of two threads. */
 export const scenarios: Readonly<Record<string, Scenario>> = {
   writeWrite: { setup: small, threads: [[writing(one, 0, 101)], [writing(one, 0, 102)]] },
   writeHalves: {
@@ -134,4 +137,5 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     threads: [[freeingRun(one, 16)], [writing(one, 0, 101), writing(one, 1, 103)]],
   },
   runDelete: { setup: [...small, writingRun(one, 16, 7)], threads: [[freeingRun(one, 16)], [deleting(1)]] },
+  ...layerScenarios,
 };

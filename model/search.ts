@@ -1,7 +1,8 @@
 import type { CrashKind } from "./judge.ts";
 import { type FaultName, type HarmlessName, type MissingFence, type Mutants, noMutants } from "./mutant-names.ts";
-import { faults, fences, harmless, type Search } from "./mutants.ts";
+import { faults, fences, harmless } from "./mutants.ts";
 import { scenarios } from "./scenarios.ts";
+import type { Search } from "./searches.ts";
 import { type Report, runSequences } from "./sequences.ts";
 import { exploreScenario } from "./threads.ts";
 

@@ -1,11 +1,11 @@
-import { Expected } from "./expected.ts";
+import { Expected, type ExpectedInstance } from "./expected.ts";
 import { close } from "./instances.ts";
 import { type CrashKind, imageLimit, Judge, recover, Violation } from "./judge.ts";
 import { killImages } from "./kill.ts";
+import * as layers from "./layer-operations.ts";
 import { chunkPages, DATA, firstPage, LIVE, PENDING, VOLATILE } from "./layout.ts";
 import { Media, type MediaEvent } from "./media.ts";
 import type { Mutants } from "./mutant-names.ts";
-import type { Topic } from "./mutants.ts";
 import * as operations from "./operations.ts";
 import { at, type Operation } from "./operations.ts";
 import type { Target } from "./page-operations.ts";
@@ -13,6 +13,7 @@ import { PowerCut } from "./power.ts";
 import { Random } from "./random.ts";
 import { format, open } from "./recovery.ts";
 import type { Region, RegionOptions } from "./region.ts";
+import type { Topic } from "./searches.ts";
 import { run } from "./tasks.ts";
 import { Writer } from "./writer.ts";
 
@@ -40,6 +41,7 @@ export interface Report {
 }
 
 const names: readonly number[] = [0x0101, 0x01ff, 0x0200];
+const snapshotNames: readonly number[] = [0x0401, 0x0402];
 const ballastName = 0x0300;
 const sizes: readonly number[] = [2, 256, 257, 600];
 const indices: readonly number[] = [0, 1, 255, 256, 257, 511, 512];
@@ -59,6 +61,12 @@ const weights: Readonly<Record<Topic, number>> = {
   volatile: 6,
   store: 5,
   save: 4,
+  snapshot: 8,
+  clone: 4,
+  promote: 3,
+  layer: 4,
+  undelete: 3,
+  purge: 6,
   close: 2,
   die: 1,
   crash: 4,
@@ -66,6 +74,8 @@ const weights: Readonly<Record<Topic, number>> = {
 const topics: readonly Topic[] = (Object.keys(weights) as Topic[]).flatMap((topic) =>
   Array.from({ length: weights[topic] }, () => topic),
 );
+/** What a crash that the region goes on from, or the death of a thread, may cut off. */
+const interrupted: readonly Topic[] = topics.filter((topic) => !["close", "crash", "die"].includes(topic));
 
 /** Runs seeds from `options.seed` on until enough states were judged or something is wrong. */
 export function runSequences(options: SequenceOptions): Report {
@@ -101,6 +111,8 @@ class Sequence {
   #expected: Expected = new Expected();
   #cut: PowerCut;
   #value = 100;
+  /** The last operation found no room. */
+  #full = false;
 
   constructor(options: SequenceOptions, regionOptions: RegionOptions, judge: Judge, seed: number) {
     this.#options = options;
@@ -130,14 +142,14 @@ class Sequence {
 
   /** One operation and every crash in it, or one crash that the region goes on from. */
   step(number: number): boolean {
-    const focus = this.#options.focus ?? [];
-    const topic = focus.length > 0 && this.#random.chance(0.7) ? this.#random.pick(focus) : this.#random.pick(topics);
+    const topic = this.#full ? "purge" : this.#pickTopic(topics);
+    this.#full = false;
     const context = `seed ${this.#seed}, operation ${number}`;
     if (topic === "close") {
       this.#close(`${context}, close`);
       return true;
     }
-    const operation = this.#choose(topic);
+    const operation = this.#choose(topic === "crash" || topic === "die" ? this.#pickTopic(interrupted) : topic);
     if (operation === undefined) return false;
     const before = this.#expected.copy();
     const start = this.#media.words.slice();
@@ -148,6 +160,7 @@ class Sequence {
       return true;
     }
     const result = run(operation.start(this.#writer));
+    this.#full = result === "ENOSPC";
     // Rule 5: what is refused has not begun.
     const refusedLate = result !== "done" && events.some(({ kind }) => kind === "store");
     if (refusedLate) throw new Violation(`${title}: ${String(result)} after a store`);
@@ -155,6 +168,11 @@ class Sequence {
     if (topic === "crash" || this.#random.chance(0.03)) this.#crash(before, start, events, title);
     else this.#judgeAll(start, events, before.text(), this.#expected.text(), title);
     return true;
+  }
+
+  #pickTopic(among: readonly Topic[]): Topic {
+    const focus = (this.#options.focus ?? []).filter((topic) => among.includes(topic));
+    return this.#random.pick(focus.length > 0 && this.#random.chance(0.7) ? focus : among);
   }
 
   /** Every crash of a finished operation leaves the state before or after it, and after its return the latter. */
@@ -260,31 +278,53 @@ class Sequence {
   }
 
   #choose(topic: Topic): Operation | undefined {
-    const name = this.#random.pick(names);
+    const random = this.#random;
+    const name = random.pick(names);
     const value = ++this.#value;
-    const index = this.#random.pick(this.#indices);
+    const index = random.pick(this.#indices);
     const target = this.#target();
     switch (topic) {
       case "create":
-        return operations.creating(name, this.#random.pick(sizes));
+        return operations.creating(name, random.pick(sizes));
       case "publish":
-        return operations.publishing(name);
+        return operations.publishing(this.#nameIn([...this.#expected.pending.values()]));
       case "delete":
-        return operations.deleting(name);
+        return operations.deleting(this.#live(random.chance(0.4)));
       case "resize":
-        return operations.resizing(name, this.#random.pick(sizes));
+        return operations.resizing(this.#live(false), random.pick(sizes));
       case "store":
         return operations.storing(name, 600, new Map(this.#indices.map((each, k) => [each, value * 10 + k])));
       case "save":
-        return operations.saving(name, this.#random.pick(names));
+        return operations.saving(this.#live(false), name);
       case "close":
         return undefined;
       default:
-        return target === undefined ? undefined : this.#chooseOnPage(topic, target, index, value);
+        return this.#chooseInTree(topic) ?? this.#chooseOnPage(topic, target ?? at(name), index, value);
     }
   }
 
-  #chooseOnPage(topic: Topic, target: Target, index: number, value: number): Operation | undefined {
+  #chooseInTree(topic: Topic): Operation | undefined {
+    const random = this.#random;
+    const name = random.pick(names);
+    if (topic === "snapshot") return layers.snapping(this.#live(false), random.pick(snapshotNames));
+    if (topic === "clone") return layers.cloning(this.#live(true), name);
+    if (topic === "promote") return layers.promoting(this.#live(random.chance(0.6)), name);
+    if (topic === "layer") return layers.creatingOver(this.#live(false), random.pick(sizes));
+    if (topic === "undelete") return layers.undeleting(this.#nameIn(this.#expected.deleted));
+    return topic === "purge" ? layers.purging() : undefined;
+  }
+
+  /** The name of a live snapshot, or of something else that is live; now and then of what may not be there. */
+  #live(readOnly: boolean): number {
+    return this.#nameIn([...this.#expected.live.values()].filter((instance) => instance.readOnly === readOnly));
+  }
+
+  #nameIn(instances: readonly ExpectedInstance[]): number {
+    const any = instances.length === 0 || this.#random.chance(0.1);
+    return any ? this.#random.pick([...names, ...snapshotNames]) : this.#random.pick(instances).name;
+  }
+
+  #chooseOnPage(topic: Topic, target: Target, index: number, value: number): Operation {
     const random = this.#random;
     if (topic === "free") {
       return random.chance(0.3) ? operations.freeingRun(target, index) : operations.freeing(target, index);
@@ -306,7 +346,9 @@ class Sequence {
 
   /** An instance that is there, if any. */
   #target(): Target | undefined {
-    const live = [...this.#expected.live.keys()].map((name) => at(name, LIVE));
+    // Snapshots only refuse.
+    const writable = [...this.#expected.live.values()].filter(({ readOnly }) => !readOnly || this.#random.chance(0.2));
+    const live = writable.map(({ name }) => at(name, LIVE));
     const pending = [...this.#expected.pending.keys()].map((name) => at(name, PENDING));
     const all = [...live, ...pending];
     return all.length === 0 ? undefined : this.#random.pick(all);

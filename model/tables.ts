@@ -1,6 +1,7 @@
 import type { FaultName, FenceName, HarmlessName } from "./mutant-names.ts";
-import { faults, fences, harmless, type Mutant, type Search } from "./mutants.ts";
+import { faults, fences, harmless } from "./mutants.ts";
 import { scenarios } from "./scenarios.ts";
+import type { Mutant, Search } from "./searches.ts";
 
 /** The tables of docs/model.md, made from those of the code so that they cannot go stale. */
 export function tablesMarkdown(): string {

@@ -130,7 +130,8 @@ class Explorer {
       if (step > stepLimit) throw new Violation(`${this.#title(threads, schedule)}: no end`);
       const canStay = ready.includes(current);
       let order = canStay ? [current, ...ready.filter((k) => k !== current)] : ready;
-      if (canStay && switches >= this.#options.preemptions) order = [current];
+      const inOnePiece = this.#scenario.otherInOnePiece === true && current === 1 && threads[1].task !== undefined;
+      if (canStay && (inOnePiece || switches >= this.#options.preemptions)) order = [current];
       const next = order[Math.min(choose(step), order.length - 1)];
       choices.push(order.length);
       if (canStay && next !== current) switches++;

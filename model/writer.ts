@@ -45,6 +45,24 @@ export class Writer {
     for (const key of this.#lockKeys(names)) this.region.locks.unlock(this.thread, key);
   }
 
+  /** Rule 8: locks of TABLE names are an array of their own, taken after that of a name. */
+  *lockTable(name: Name): Task<void> {
+    if (!this.region.mutants.has("no-table-lock")) yield* this.region.locks.lock(this.thread, this.#tableKey(name));
+  }
+
+  unlockTable(name: Name): void {
+    this.region.locks.unlock(this.thread, this.#tableKey(name));
+  }
+
+  /** Rule 8: one lock for all changes of what stands on what, taken after the instances are drained. */
+  *lockTree(): Task<void> {
+    if (!this.region.mutants.has("no-tree-lock")) yield* this.region.locks.lock(this.thread, "tree");
+  }
+
+  unlockTree(): void {
+    this.region.locks.unlock(this.thread, "tree");
+  }
+
   /** Enters instances in the order of their names, so that two operations cannot wait for each other. */
   *enter(names: readonly number[]): Task<void> {
     if (this.region.mutants.has("no-drain")) return;
@@ -64,6 +82,13 @@ export class Writer {
 
   admit(names: readonly number[]): void {
     for (const name of ordered(names)) this.region.locks.admit(this.thread, name);
+  }
+
+  #tableKey({ owner, kind, index }: Name): string {
+    const { stripes, mutants } = this.region;
+    if (stripes === 0) return `name ${owner} ${kind} ${index}`;
+    const array = mutants.has("tables-among-names") ? "stripe" : "tables";
+    return `${array} ${(owner + kind + index) % stripes}`;
   }
 
   #lockKeys(names: readonly Name[]): string[] {

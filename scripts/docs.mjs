@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { root } from "./run.mjs";
 
-const documents = ["README.md", "docs/architecture.md", "docs/errors.md", "docs/format.md"];
+const documents = ["README.md", "docs/architecture.md", "docs/cli.md", "docs/errors.md", "docs/format.md"];
 
 const load = (path) => import(new URL(`../dist/src/${path}.js`, import.meta.url).href);
 const { ERRORS } = await load("base/errors");
@@ -14,6 +14,7 @@ const { superblockHead } = await load("format/superblock");
 const { geometryLayout, lifeLayout, recordLayout, stateLayout } = await load("region/layout");
 const { columns, kind, makeClaim, pageColumns } = await load("region/claim");
 const { startReasons } = await load("region/lives");
+const { exitCodeTexts } = await load("cli/exit-code");
 
 /** What each generated part holds, by the name in its markers. */
 const parts = {
@@ -33,6 +34,7 @@ const parts = {
   entries: entryTable,
   reasons: reasonTable,
   errors: errorTable,
+  "exit codes": () => table(["code", "meaning"], Object.entries(exitCodeTexts)),
   imports: importTable,
   commands: () => firstBlock(read("docs/cli.md")),
 };

@@ -40,15 +40,15 @@ export async function capture(command, args) {
 }
 
 /**
- * Runs a program on this process's own terminal.
+ * Runs a program on this process's own terminal, with variables beside those of the environment.
  * @returns {Promise<number>} its exit code, as a shell would tell it
  */
-export function attach(command, args) {
-  return ended(start(command, args, { stdio: "inherit" }));
+export function attach(command, args, variables = {}) {
+  return ended(start(command, args, { stdio: "inherit", variables }));
 }
 
-function start(command, args, { stdio }) {
-  return spawn(command, args, { cwd: root, env: environment(), stdio });
+function start(command, args, { stdio, variables }) {
+  return spawn(command, args, { cwd: root, env: { ...environment(), ...variables }, stdio });
 }
 
 /** This process's environment, in which `node` is the user's again. */

@@ -5,6 +5,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { withFigures } from "./figures.mjs";
 import { attach, newerNode, root, userNode } from "./run.mjs";
 import { install, setup } from "./setup.mjs";
 import { runSteps, steps } from "./steps.mjs";
@@ -13,6 +14,11 @@ import { runSteps, steps } from "./steps.mjs";
 const externalTests = [/^e2e/, /^guest/];
 /** Two files at a time: more would make the tests that measure time, or boot a machine, disturb each other. */
 const concurrency = 2;
+/**
+ * With CI=true the random searches for crash states go on for so many states each, or for so many seconds of a
+ * processor. The second run, under the newer Node, leaves that out.
+ */
+const longSearch = { PERDURE_CRASH_STATES: "2500000", PERDURE_CRASH_SECONDS: "360" };
 /** A test file that takes longer hangs. */
 const fileTimeoutMs = 15 * 60_000;
 
@@ -27,8 +33,9 @@ if (filters.length === 0) {
   await setup();
 }
 const files = testFiles();
-await runTests(userNode, files);
-if (process.env.CI === "true") {
+const isCi = process.env.CI === "true";
+await withFigures((figures) => runTests(userNode, files, { ...(isCi ? longSearch : {}), ...figures }));
+if (isCi) {
   await runTests(
     newerNode,
     files.filter((file) => !externalTests.some((pattern) => pattern.test(file))),
@@ -46,7 +53,7 @@ function testFiles() {
   return chosen.toSorted();
 }
 
-async function runTests(node, names) {
+async function runTests(node, names, variables = {}) {
   if (names.length === 0) return;
   const folder = mkdtempSync(join(tmpdir(), "perdure-test-"));
   const events = join(folder, "events");
@@ -57,7 +64,7 @@ async function runTests(node, names) {
   ].flat();
   const paths = names.map((name) => join("dist/test", name.replace(/\.ts$/, ".js")));
   try {
-    const code = await attach(node, [...options, ...reporters, ...paths]);
+    const code = await attach(node, [...options, ...reporters, ...paths], variables);
     const counts = countEvents(events);
     add(counts);
     if (code !== 0 && counts.failed === 0) add({ failed: 1 }, `${node} --test ended with code ${code}`);

@@ -19,20 +19,39 @@ export {
   parseSize,
 } from "./base/index.ts";
 export type { BlockDevice, Extent } from "./device/index.ts";
-export type { Disk, DiskInfo } from "./disk/index.ts";
+export type { Disk, DiskInfo, DiskUsage } from "./disk/index.ts";
 export type { Survival } from "./memory/index.ts";
 export type {
+  DamagedPage,
+  DeletedInstance,
   Instance,
   InstanceInfo,
   InstanceOptions,
+  InstanceUsage,
   Life,
   Page,
+  PageState,
+  Quota,
   Recovered,
   RegionInfo,
   RegionOptions,
   RegionUse,
+  ScrubOptions,
+  ScrubProgress,
+  ScrubReport,
   StartKind,
   StartReason,
   StartReport,
 } from "./region/index.ts";
-export { type CheckReport, checkRegion, describeFinding, type Finding } from "./region/index.ts";
+export {
+  type CheckReport,
+  checkRegion,
+  DamagedPageError,
+  describeFinding,
+  type Finding,
+  type InstanceAtStake,
+  type PreflightOutcome,
+  type PreflightReport,
+  preflightRegion,
+  type RegionAtStake,
+} from "./region/index.ts";

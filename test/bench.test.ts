@@ -12,6 +12,7 @@ import { benchNbd } from "../bench/nbd.ts";
 import { benchOpen } from "../bench/open.ts";
 import { scales } from "../bench/scale.ts";
 import { scratchFolder } from "../bench/scratch.ts";
+import { benchSeals } from "../bench/seals.ts";
 import { ratios, summarize } from "../bench/statistics.ts";
 import { type Report, render, renderMarkdown } from "../bench/table.ts";
 import { benchThin } from "../bench/thin.ts";
@@ -38,6 +39,13 @@ describe("every benchmark runs and fills its table", () => {
     checkReport(await benchThin(scales.tiny, scratch.path), { rows: 5, leftIn: scratch.path });
   });
 
+  test("checksums: each step with and without", async () => {
+    using scratch = scratchFolder();
+    const report = await benchSeals(scales.tiny, scratch.path);
+    checkReport(report, { rows: 5, leftIn: scratch.path });
+    assert.match(report.notes[2], /reads [1-9]\d* MiB/);
+  });
+
   test("NBD: each workload against each peer", async (t) => {
     if (!requireTool(t, "nbdkit", "qemu-nbd", "fio")) return;
     using scratch = scratchFolder();
@@ -56,7 +64,7 @@ describe("the command", () => {
   test("refuses a benchmark that there is none of", async () => {
     await assert.rejects(run(process.execPath, [main, "opening"]), {
       code: 2,
-      stderr: /choose of open, alloc, thin, nbd/,
+      stderr: /choose of open, alloc, thin, seals, nbd/,
     });
   });
 });

@@ -218,7 +218,7 @@ describe("disks", () => {
     assert.equal((await perdure(["disk", "create", region, "pram0", "--size", "1MiB"])).code, 0);
     assert.equal((await perdure(["disk", "grow", region, "pram0", "--size", "3M"])).code, 0);
     const [disk] = await perdureJson<Record<string, unknown>[]>("disk", "ls", region);
-    assert.deepEqual(Object.keys(disk), ["name", "sizeBytes", "allocatedBytes", "created"]);
+    assert.deepEqual(Object.keys(disk), ["name", "sizeBytes", "allocatedBytes", "created", "readOnly", "parent"]);
     assert.equal(disk.sizeBytes, 3 * 2 ** 20);
     const { stdout } = await perdure(["disk", "ls", region]);
     assert.match(stdout, /^DISK +SIZE +ALLOCATED +FULL +CREATED \(UTC\)\npram0 +3 MiB +0 B +0% +\d{4}-/);

@@ -15,11 +15,15 @@ const commands = [
   ["info"],
   ["ls"],
   ["check"],
+  ["scrub"],
   ["disk"],
   ["disk", "create"],
   ["disk", "ls"],
   ["disk", "grow"],
   ["disk", "rm"],
+  ["preflight"],
+  ["doctor"],
+  ["explain"],
 ];
 
 describe("every command explains itself", () => {
@@ -65,6 +69,7 @@ describe("wrong usage is exit code 2 and names the way out", () => {
     [["disk", "creat", "x", "y"], /did you mean `create`/],
     [["format", "x", "--sise", "1M"], /did you mean --size/],
     [["format"], /REGION/],
+    [["scrub"], /REGION/],
     [["info", "a", "b"], /too many arguments/i],
     [["disk", "create", "x"], /NAME/],
     [["disk", "create", "x", "y"], /--size/],
@@ -78,6 +83,8 @@ describe("wrong usage is exit code 2 and names the way out", () => {
     [["serve", "x", "--tcp", "nonsense"], /HOST:PORT/],
     [["serve", "x", "--tcp", "h:70000"], /HOST:PORT/],
     [["serve", "x", "--create", "--read-only"], /exclude each other/],
+    [["serve", "x", "--quarantine-after", "-1"], /no number of starts/],
+    [["serve", "x", "--healthy-after", "soon"], /no time in seconds/],
   ];
   for (const [args, expected] of slips) {
     test(`perdure ${args.join(" ")}`, async () => {

@@ -153,7 +153,7 @@ test("memory that is trimmed, zeroed without keeping or deleted is given back", 
   disk.zero(0, 40 * 512, { keepAllocated: true });
   assert.equal(free(), empty - 100, "what is kept is reserved, also where there was nothing");
   assert.equal(disk.allocatedBytes, 100 * 512);
-  disk.delete();
+  disk.purge();
   assert.equal(free(), empty);
   assert.deepEqual(disksOf(trial).list(), []);
 });

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { chmodSync, chownSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32, gzipSync } from "node:zlib";
@@ -14,6 +14,7 @@ import { formatMemory, registerFormat, unregisterFormat } from "../src/format/in
 import { checkRegion, ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
 import { memoryFolder } from "./support/cli.ts";
+import { forgeState } from "./support/images.ts";
 import { openRegion, pageBytes, refused, savedImage, savedRegion, sevens } from "./support/saved-region.ts";
 
 const eights = new Uint8Array(pageBytes).fill(8);
@@ -187,6 +188,16 @@ provoke("ENOENT", "no instance of that name, or one that was deleted", async (t)
   await refused("ENOENT", '"kept"', folder, () => kept.write(3, eights));
 });
 
+provoke("ENOENT", "a sync or the first close of a region whose file was deleted meanwhile", async (t) => {
+  const { folder, path, kept, region } = await openRegion(t);
+  rmSync(path);
+  await refused("ENOENT", path, folder, () => region.sync());
+  kept.write(3, eights);
+  assert.deepEqual(kept.read(3), eights);
+  await refused("ENOENT", path, folder, () => region.close());
+  await region.close();
+});
+
 provoke("ENOSPC", "a region that is full still takes new content for what it holds", async (t) => {
   const { folder, path, kept } = await openRegion(t);
   const fill = (): void => {
@@ -237,6 +248,28 @@ provoke("CORRUPT", "flipped bits, zeroes in the frame table, a damaged superbloc
   }
 });
 
+provoke("DATA_CORRUPT", "a page of which a byte has changed by itself is read, or written in part", async (t) => {
+  const folder = memoryFolder(t);
+  const path = join(folder, "sealed.region");
+  const options = { create: true, size: "256K", pageSize: pageBytes, checksums: true };
+  const region = await Region.open(path, options);
+  region.instance("test", "kept", { create: true }).write(3, randomBytes(pageBytes));
+  const held = region.instance("test", "kept").get(3);
+  const { number } = held;
+  held[Symbol.dispose]();
+  await region.close();
+  const image = readFileSync(path);
+  flip(image, number * pageBytes + 100);
+  writeFileSync(path, image);
+  for (const readOnly of [false, true]) {
+    const again = await Region.open(path, { readOnly });
+    const kept = again.instance("test", "kept");
+    await refused("DATA_CORRUPT", 'index 3 of test "kept"', folder, () => kept.read(3));
+    if (!readOnly) await refused("DATA_CORRUPT", `page ${number}`, folder, () => kept.write(3, Uint8Array.of(1)));
+    await again.close();
+  }
+});
+
 provoke("FOREIGN_DATA", "file systems, programs, archives, text and bytes of no known kind", async (t) => {
   const folder = memoryFolder(t);
   const path = join(folder, "somebody.img");
@@ -277,6 +310,13 @@ provoke("LOCKED", "a region that this process or another one writes to", async (
   const next = await Region.open(path);
   assert.equal(next.start.reason, "owner-died");
   await next.close();
+});
+
+provoke("MEMORY_LOST", "the file of an open region is made shorter", async (t) => {
+  const { folder, path, kept, region } = await openRegion(t);
+  truncateSync(path, 4096);
+  await refused("MEMORY_LOST", path, folder, () => region.sync());
+  await refused("POISONED", path, folder, () => kept.read(3));
 });
 
 provoke("PLUGIN", "a file that exports no format, a format whose code fails", async (t) => {
@@ -321,6 +361,15 @@ provoke("POISONED", "a second writer that the lock did not see has taken the reg
   assert.equal(Region.attach(new RecordingMemory(recording)).start.kind, "warm");
 });
 
+provoke("QUARANTINED", "a region whose last starts all failed, where nothing may take its place", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  const image = readFileSync(path);
+  forgeState(image, { state: 1, failedStarts: 3 });
+  writeFileSync(path, image);
+  await refused("QUARANTINED", path, folder, () => Region.open(path, { quarantineAfter: 3 }));
+  await (await Region.open(path, { quarantineAfter: 4 })).close();
+});
+
 provoke("READ_ONLY", "a change of a region that was opened for reading", async (t) => {
   const { folder, path } = await savedRegion(t);
   const region = await Region.open(path, { readOnly: true });
@@ -359,6 +408,15 @@ provoke("UNKNOWN_FORMAT", "a superblock that names a format of somebody else", a
   await refused("UNKNOWN_FORMAT", '"mine"', folder, () => Region.open(path));
 });
 
+provoke("EDQUOT", "a page more than an instance may have", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  using region = await Region.open(path);
+  const kept = region.instance("test", "kept");
+  kept.setQuota({ maxPages: kept.pageCount });
+  await refused("EDQUOT", '"kept"', folder, () => kept.write(4000, eights));
+  kept.write(3, eights);
+});
+
 provoke("UNSUPPORTED_VERSION", "a later format version, a feature that nobody here knows", async (t) => {
   const { folder, path } = await savedRegion(t);
   const good = readFileSync(path);
@@ -368,11 +426,11 @@ provoke("UNSUPPORTED_VERSION", "a later format version, a feature that nobody he
     image.writeUInt32LE(crc32(image.subarray(12, 64)), 64);
     writeFileSync(path, image);
   };
-  patch(12, 1);
-  await refused("UNSUPPORTED_VERSION", "version 1", folder, () => Region.open(path));
+  patch(12, 2);
+  await refused("UNSUPPORTED_VERSION", "version 2", folder, () => Region.open(path));
   patch(24, 0x80);
   await refused("UNSUPPORTED_VERSION", "0x80", folder, () => Region.open(path));
-  patch(20, 1);
+  patch(20, 0x80);
   await refused("UNSUPPORTED_VERSION", path, folder, () => Region.open(path));
   await (await Region.open(path, { readOnly: true })).close();
 });

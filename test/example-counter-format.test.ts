@@ -9,9 +9,9 @@ import { attachMemory, type Format, formatMemory, registerFormat } from "../src/
 import { isPerdureError } from "../src/index.ts";
 import {
   type CrashImage,
-  killImages,
+  type CrashModel,
+  KillModel,
   PowerModel,
-  type Random,
   Recording,
   RecordingMemory,
   seeded,
@@ -39,54 +39,59 @@ function countIn(image: Uint8Array): number {
   return count;
 }
 
-/** Every image that a kill, or a power cut at a fence, may leave of what happened since `start`. */
-function* crashes(recording: Recording, start: Uint8Array, power: PowerModel, random: Random): Generator<CrashImage> {
-  yield* killImages(start, recording.events, random);
+/** Takes every image that a kill or a power cut may leave while this happens. */
+function crashAt(models: readonly CrashModel[], recording: Recording, judge: (crash: CrashImage) => void): void {
   for (const event of recording.events) {
-    if (event.kind === "fence") yield* power.images(random);
-    power.add(event);
+    for (const model of models) {
+      for (const crash of model.during(event)) judge(crash);
+      model.add(event);
+    }
   }
+  recording.events = [];
+}
+
+function modelsOf(image: Uint8Array): CrashModel[] {
+  const random = seeded(seed);
+  return [new KillModel(image, random), new PowerModel(image, random)];
 }
 
 test(`a crash inside of a step leaves the number before or after it (PERDURE_SEED=${seed})`, () => {
-  const random = seeded(seed);
   const memory = RecordingMemory.blank(memoryBytes);
   formatMemory(memory, format);
   const { recording } = memory;
   const { handle: counter } = attachMemory<Counter>(memory);
-  const power = new PowerModel(recording.recorded);
+  const models = modelsOf(recording.recorded);
+  recording.events = [];
   for (let step = 1; step <= 20; step++) {
     const before = counter.count;
-    const start = recording.recorded.slice();
-    recording.events = [];
     counter.add(step);
     let images = 0;
-    for (const crash of crashes(recording, start, power, random)) {
+    crashAt(models, recording, (crash) => {
       assert.ok([before, before + step].includes(countIn(crash.bytes())), crash.label);
       images++;
-    }
+    });
     assert.ok(images >= 3);
-    for (const crash of power.images(random)) assert.equal(countIn(crash.bytes()), before + step, crash.label);
-    assert.equal(countIn(recording.recorded), before + step);
+    for (const model of models) {
+      for (const crash of model.now()) assert.equal(countIn(crash.bytes()), before + step, crash.label);
+    }
   }
 });
 
 test(`a crash while a counter is formatted anew leaves none, or one that is new (PERDURE_SEED=${seed})`, () => {
-  const random = seeded(seed);
   const memory = RecordingMemory.blank(memoryBytes);
   formatMemory(memory, format);
   attachMemory<Counter>(memory).handle.add(41);
   const { recording } = memory;
-  const start = recording.recorded.slice();
+  const models = modelsOf(recording.recorded);
   recording.events = [];
   formatMemory(memory, format, { force: true });
   let fresh = 0;
-  for (const crash of crashes(recording, start, new PowerModel(start), random)) {
+  crashAt(models, recording, (crash) => {
     const found = outcome(crash.bytes());
     // Before the first fence the old counter may still be whole.
     assert.ok([0, 41, "FOREIGN_DATA"].includes(found), `${crash.label}: ${found}`);
     if (found === 0) fresh++;
-  }
+  });
   assert.ok(fresh > 0);
   assert.equal(countIn(recording.recorded), 0);
 });

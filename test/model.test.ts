@@ -12,8 +12,8 @@ import type { Report } from "../model/sequences.ts";
 import { tablesMarkdown } from "../model/tables.ts";
 
 const seed = Number(process.env["MODEL_SEED"] ?? Math.floor(Math.random() * 1_000_000));
-const cleanStates = 150_000;
-const cleanSchedules = 400;
+const cleanStates = 100_000;
+const cleanSchedules = 70;
 /** A harmless mutant need not be searched for as long as one that must be found. */
 const harmlessStates = 20_000;
 

@@ -126,10 +126,6 @@ describe("what no crash leaves is corruption, named by page and owner", () => {
     },
     "a second claim of a part of a run": { forged: [data(FREE_FROM, 9, 1)], expected: /one claim of a name/ },
     "an owner that does not exist": { forged: [data(FREE_FROM, 0, 0, 77)], expected: /an owner that exists/ },
-    "a kind of a later version": {
-      forged: [{ ...data(FREE_FROM, 0), kind: kind.table }],
-      expected: /a kind/,
-    },
     "an instance that claims metadata": {
       forged: [{ ...data(FREE_FROM, 0), kind: kind.directory }],
       expected: /directory page of owner 1|a kind/,

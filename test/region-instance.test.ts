@@ -123,7 +123,7 @@ test("a deleted instance is gone with all its pages, and its handles touch nothi
   make(trial.region, "keeps the directory");
   const [doomed, other] = [make(trial.region, "a"), open(trial.region)];
   for (let index = 0; index < 50; index++) put(doomed, index, "x");
-  doomed.delete();
+  doomed.purge();
   const handles: ((instance: Instance) => unknown)[] = [
     (instance) => instance.read(0),
     (instance) => put(instance, 0, "y"),

@@ -93,7 +93,7 @@ test("a deleted instance leaves nothing of its runs", () => {
   const instance = trial.region.instance("test", "a", { create: true });
   const free = trial.region.info().freePages;
   for (const order of [1, 2, 3]) instance.ensureRun(100 * order, order)[Symbol.dispose]();
-  instance.delete();
+  instance.purge();
   assert.equal(trial.region.info().freePages, free);
   const { findings, plan } = analyze(new RecordingMemory(new Recording(trial.recording.image.slice())));
   assert.deepEqual([findings, plan.freeTails], [[], []]);

@@ -8,7 +8,16 @@ import { isPerdureError } from "../src/index.ts";
 import { kind, kindOf } from "../src/region/claim.ts";
 import { readEntry } from "../src/region/frame-table.ts";
 import { nativeFormat, PageRegion } from "../src/region/index.ts";
-import { below, killImages, PowerModel, pick, type Random, RecordingMemory, seeded } from "../src/testing/index.ts";
+import {
+  below,
+  KillModel,
+  type MemoryEvent,
+  PowerModel,
+  pick,
+  type Random,
+  RecordingMemory,
+  seeded,
+} from "../src/testing/index.ts";
 import { Judge } from "./crash/judge.ts";
 import { choose, create, filled, free, type Operation, pageBytes, write } from "./crash/operations.ts";
 import { World } from "./crash/world.ts";
@@ -172,10 +181,12 @@ class Life {
   #memory: ThinMemory;
   #region: PageRegion;
   #world = new World();
+  #kill: KillModel;
   #power: PowerModel;
   #value = 100;
   /** How often an operation was refused since the file system was full. */
   refused = 0;
+  #crashes = 0;
 
   constructor(random: Random) {
     this.#random = random;
@@ -185,7 +196,9 @@ class Life {
     this.#region = PageRegion.attach(this.#memory);
     this.#perform(create("ballast", 300));
     for (let index = below(random, 60); index > 0; index--) this.#perform(write("ballast", index, "both", 9));
-    this.#power = new PowerModel(this.#memory.recording.recorded);
+    this.#kill = new KillModel(this.#memory.recording.recorded, random);
+    this.#power = new PowerModel(this.#memory.recording.recorded, random);
+    this.#memory.recording.events = [];
   }
 
   get states(): number {
@@ -214,7 +227,6 @@ class Life {
     const isFree = this.#random() < 0.5;
     const first = below(this.#random, 260);
     const end = first + 1 + below(this.#random, 60);
-    const start = this.#memory.recording.recorded.slice();
     this.#memory.recording.events = [];
     try {
       for (let index = first; index < Math.min(end, 300); index++) {
@@ -225,10 +237,13 @@ class Life {
       if (!isPerdureError(error, "ENOSPC")) throw new Error(label, { cause: error });
       this.refused++;
     }
-    for (const event of this.#memory.recording.events) this.#power.add(event);
-    this.#judge.forget();
-    const bytes = (): Uint8Array => this.#memory.recording.recorded;
-    this.#judge.judge({ key: start.length, label: "at its end", bytes }, [this.#world.text()], label);
+    for (const event of this.#memory.recording.events) this.#add(event);
+    for (const crash of this.#kill.now()) this.#judge.judge(crash, [this.#world.text()], label);
+  }
+
+  #add(event: MemoryEvent): void {
+    this.#kill.add(event);
+    this.#power.add(event);
   }
 
   #operate(label: string): void {
@@ -240,7 +255,6 @@ class Life {
       this.#memory.roomBlocks = 1000;
     }
     const { recording } = this.#memory;
-    const start = recording.recorded.slice();
     const worlds = [this.#world.copy()];
     recording.events = [];
     try {
@@ -253,27 +267,22 @@ class Life {
       if (!isPerdureError(error, "ENOSPC")) throw new Error(`${label} ${operation.name}`, { cause: error });
       this.refused++;
     }
-    this.#judgeAll(start, worlds, `${label} ${operation.name}`);
+    this.#judgeAll(worlds, `${label} ${operation.name}`);
     const { lastPage, firstPage } = shapeOf(recording.image);
     const held = claimedPages(this.#memory).filter((page) => page !== lastPage).length;
     assert.equal(this.#region.info().freePages, lastPage - firstPage - held, `${label}: pages counted free`);
   }
 
-  #judgeAll(start: Uint8Array, worlds: readonly World[], label: string): void {
+  #judgeAll(worlds: readonly World[], label: string): void {
     const allowed = worlds.map((world) => world.text());
-    const { events } = this.#memory.recording;
-    this.#judge.forget();
-    for (const crash of killImages(start, events, this.#random)) {
-      this.#judge.judge(crash, allowed, label);
-      if (this.states % 100 === 0) this.#openCopy(crash.bytes(), label);
-    }
-    this.#judge.forget();
     const isCut = this.#random() < 0.2;
-    for (const event of events) {
-      if (isCut && event.kind === "fence") {
-        for (const crash of this.#power.images(this.#random)) this.#judge.judge(crash, allowed, label);
+    for (const event of this.#memory.recording.events) {
+      for (const crash of this.#kill.during(event)) {
+        this.#judge.judge(crash, allowed, label);
+        if (++this.#crashes % 100 === 0) this.#openCopy(crash.bytes(), label);
       }
-      this.#power.add(event);
+      if (isCut) for (const crash of this.#power.during(event)) this.#judge.judge(crash, allowed, label);
+      this.#add(event);
     }
   }
 
@@ -293,18 +302,18 @@ class Life {
 
   #reopen(label: string): void {
     const { recording } = this.#memory;
-    const start = recording.recorded.slice();
     recording.events = [];
     const isKilled = this.#random() < 0.5;
     if (!isKilled) this.#region[Symbol.dispose]();
-    this.#judgeAll(start, [this.#world], `${label} close`);
+    this.#judgeAll([this.#world], `${label} close`);
     this.#memory.roomBlocks = 1000;
     this.#memory = isKilled ? ThinMemory.sparseCopy(recording.recorded, chunkBytes) : this.#memory;
-    this.#power = new PowerModel(this.#memory.recording.recorded);
+    this.#kill = new KillModel(this.#memory.recording.recorded, this.#random);
+    this.#power = new PowerModel(this.#memory.recording.recorded, this.#random);
     this.#memory.recording.events = [];
     this.#region = PageRegion.attach(this.#memory);
     this.#world = this.#world.reopened();
-    this.#judgeAll(this.#memory.recording.recorded, [this.#world], `${label} reopened`);
+    this.#judgeAll([this.#world], `${label} reopened`);
   }
 }
 

@@ -30,6 +30,16 @@ for (const [call, all] of Object.entries(acts) as [FailingCall, (typeof acts)[Fa
   });
 }
 
+test("a failure can be planted anew while the memory is used", () => {
+  const memory = new FailingMemory(RecordingMemory.blank(64), "fence", Number.POSITIVE_INFINITY);
+  memory.fence();
+  memory.arm("commit", 2);
+  memory.commit32(0, 1);
+  memory.fence();
+  assert.throws(() => memory.commit32(0, 2), refusal("EIO"));
+  assert.deepEqual([memory.failed, memory.load32(0)], [true, 1]);
+});
+
 test("what does not fail goes to the memory behind", () => {
   const backing = RecordingMemory.blank(64);
   const memory = new FailingMemory(backing, "sync", 1);

@@ -6,11 +6,11 @@ import { PowerModel, RecordingMemory, seeded } from "../src/testing/index.ts";
 /** First words of the lines 0, 1, ... of every image that a power cut may leave after what `act` did. */
 function outcomes(act: (memory: RecordingMemory) => void, lines = 2): string[] {
   const memory = RecordingMemory.blank(64 * lines);
-  const model = new PowerModel(memory.recording.image.slice());
+  const model = new PowerModel(memory.recording.image.slice(), seeded(1), 1024);
   act(memory);
   for (const event of memory.recording.events) model.add(event);
-  const found = Array.from(model.images(seeded(1)), ({ bytes }) => {
-    const words = new Uint32Array(bytes().slice().buffer);
+  const found = Array.from(model.now(), (crash) => {
+    const words = new Uint32Array(crash.bytes().buffer);
     return Array.from({ length: lines }, (_, line) => words[16 * line]).join(",");
   });
   return Array.from(new Set(found)).sort();
@@ -54,15 +54,15 @@ test("what was flushed and fenced is durable, a flush or a fence alone promises 
 test("a fence makes durable only what the same thread had flushed, and only up to there", () => {
   const memory = RecordingMemory.blank(128);
   const other = new (memory.constructor as typeof RecordingMemory)(memory.recording, 2);
-  const model = new PowerModel(memory.recording.image.slice());
+  const model = new PowerModel(memory.recording.image.slice(), seeded(1), 1024);
   memory.commit32(0, 1);
   memory.flush(0, 4);
   memory.commit32(0, 2);
   other.fence();
   for (const event of memory.recording.events) model.add(event);
-  assert.equal(Array.from(model.images(seeded(1))).length, 3);
+  assert.equal(Array.from(model.now()).length, 3);
   model.add({ kind: "fence", thread: 1 });
-  const words = Array.from(model.images(seeded(1)), ({ bytes }) => bytes()[0]);
+  const words = Array.from(model.now(), (crash) => crash.bytes()[0]);
   assert.deepEqual(new Set(words), new Set([1, 2]));
 });
 
@@ -74,4 +74,29 @@ test("with many lines the extremes and single lines are among the samples", () =
   const counts = new Set(found.map(ones));
   for (const count of [0, 1, 11, 12]) assert.ok(counts.has(count), `${count} lines`);
   assert.ok(found.length > 40);
+});
+
+test("up to 4096 combinations are tried one and all, and more are sampled", () => {
+  const count = (lines: number): number => {
+    const memory = RecordingMemory.blank(64 * lines);
+    for (let line = 0; line < lines; line++) memory.commit32(64 * line, 1);
+    const model = new PowerModel(new Uint8Array(64 * lines), seeded(1));
+    for (const event of memory.recording.events) model.add(event);
+    return new Set(Array.from(model.now(), ({ key }) => key)).size;
+  };
+  assert.equal(count(12), 4096);
+  assert.ok(count(13) < 100);
+});
+
+test("a fork goes its own way, with what is not durable yet", () => {
+  const memory = RecordingMemory.blank(64);
+  const model = new PowerModel(new Uint8Array(64), seeded(1));
+  memory.commit32(0, 1);
+  memory.flush(0, 4);
+  for (const event of memory.recording.events) model.add(event);
+  const fork = model.fork();
+  fork.add({ kind: "fence", thread: 1 });
+  assert.equal(Array.from(model.now()).length, 2);
+  assert.equal(Array.from(fork.now()).length, 1);
+  assert.equal(model.latest()[0], 1);
 });

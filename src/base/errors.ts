@@ -11,6 +11,10 @@ export const ERRORS = {
     text: "something in use stands in the way",
     remedy: "release the pages, close the instance or disconnect the clients that hold it, then try again",
   },
+  EDQUOT: {
+    text: "the instance has as many pages as its quota allows",
+    remedy: "trim what is not needed, or raise its quota",
+  },
   EEXIST: {
     text: "the name is taken",
     remedy: "choose another name, or open the existing one without asking to create it",
@@ -55,6 +59,10 @@ export const ERRORS = {
     text: "the media hold what no crash leaves behind",
     remedy: "run `perdure check` to see every finding; keep a copy of the memory before changing anything",
   },
+  DATA_CORRUPT: {
+    text: "the content of a page is not what was stored: its checksum is wrong",
+    remedy: "run `perdure scrub` to see every damaged page; storing the whole page anew heals it",
+  },
   FOREIGN_DATA: {
     text: "the memory holds somebody else's data",
     remedy: "check the path; only if the data may be destroyed, format again with --force",
@@ -62,6 +70,10 @@ export const ERRORS = {
   LOCKED: {
     text: "another process has the region open for writing",
     remedy: "stop the process that the message names, or open the region read-only",
+  },
+  MEMORY_LOST: {
+    text: "the memory behind the region went away while it was in use: its file was made shorter, or the memory failed",
+    remedy: "close the region, find out who truncates its file (or see the kernel log), and bring back a copy of it",
   },
   PLUGIN: {
     text: "a plug-in could not be loaded, or its code failed",
@@ -71,9 +83,13 @@ export const ERRORS = {
     text: "an operation failed half-way, so this handle takes no further one",
     remedy: "close the handle and open the region again: opening recovers it",
   },
+  QUARANTINED: {
+    text: "starts failed in a row, so the region is not opened once more",
+    remedy: "find out what ends the program; open the region with quarantineAfter 0 to use it as it is",
+  },
   READ_ONLY: {
-    text: "the region was opened read-only",
-    remedy: "open it for writing",
+    text: "the region was opened read-only, or the instance is a snapshot",
+    remedy: "open the region for writing; of a snapshot make a clone and write to that",
   },
   SCHEMA_MISMATCH: {
     text: "the instance was written by a program with another schema number",
@@ -89,7 +105,7 @@ export const ERRORS = {
   },
   UNSUPPORTED_VERSION: {
     text: "the memory was written by a version or with features that this program does not know",
-    remedy: "open it with the version of Perdure that the message names",
+    remedy: "open it with the version of Perdure that the message names; an older one is raised by `perdure upgrade`",
   },
 } as const;
 

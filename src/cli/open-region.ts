@@ -1,4 +1,3 @@
-import { isPerdureError, PerdureError } from "../base/index.ts";
 import { Region } from "../index.ts";
 import type { RegionOptions } from "../region/index.ts";
 
@@ -14,23 +13,10 @@ export function openForReading(source: string): Promise<Region> {
 /**
  * Opens a region for writing.
  *
- * @throws what Region.open throws; LOCKED names the process that has it
+ * @throws what Region.open throws
  */
-export async function openForWriting(source: string, options: RegionOptions = {}): Promise<Region> {
-  try {
-    return await Region.open(source, options);
-  } catch (error) {
-    throw isPerdureError(error, "LOCKED") ? await lockedBy(source, error) : error;
-  }
-}
-
-/** Names the owner of a locked region, where it can be told. */
-export async function lockedBy(source: string, error: PerdureError): Promise<PerdureError> {
-  const owner = await runningOwner(source);
-  if (owner === undefined) return error;
-  return new PerdureError("LOCKED", `${source} is open for writing in process ${owner}`, {
-    remedy: `stop that process first (kill ${owner}): it closes the region`,
-  });
+export function openForWriting(source: string, options: RegionOptions = {}): Promise<Region> {
+  return Region.open(source, options);
 }
 
 /** The process that has a region open, or undefined when there is none that can be told. */

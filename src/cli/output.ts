@@ -49,6 +49,17 @@ export function printFacts(stream: NodeJS.WriteStream, facts: readonly (readonly
   print(stream, ...trimmedLines(table));
 }
 
+/** Breaks a text between words into lines of at most `width` columns; a longer word has a line of its own. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines;
+}
+
 /** A moment for people: to the second, in UTC, as it sorts. */
 export function formatTime(date: Date): string {
   return date.toISOString().slice(0, 19).replace("T", " ");

@@ -3,6 +3,9 @@
 import type { TypedFlagParameter, TypedPositionalParameter } from "@stricli/core";
 import { PerdureError, parseSize } from "../base/index.ts";
 
+/** Two starts may fail by accident, three in a row do not. */
+export const defaultQuarantineAfter = 3;
+
 export const region: TypedPositionalParameter<string> = {
   brief: "File on tmpfs, ext4 or xfs, /dev/daxN.M, or descriptor fd:N",
   placeholder: "REGION",
@@ -10,6 +13,19 @@ export const region: TypedPositionalParameter<string> = {
 };
 
 export const disk: TypedPositionalParameter<string> = { brief: "Name of the disk", placeholder: "NAME", parse: String };
+
+/** A name that says by its placeholder what of. */
+export const name = (placeholder: string): TypedPositionalParameter<string> => ({
+  brief: `Name of the ${placeholder === "SNAPSHOT" ? "snapshot" : "disk"}`,
+  placeholder,
+  parse: String,
+});
+/** One list, since what may be repeated stands alone. */
+export const regionAndDisks: TypedPositionalParameter<string> = {
+  brief: "A region, then disks of it (default: everything)",
+  placeholder: "REGION DISK",
+  parse: String,
+};
 
 /** A flag without a value. */
 export const toggle = (brief: string): TypedFlagParameter<boolean | undefined> => ({
@@ -33,6 +49,15 @@ export const size = (brief: string): TypedFlagParameter<number> => ({
 export const optionalSize = (brief: string): TypedFlagParameter<number | undefined> => ({
   kind: "parsed",
   parse: someBytes,
+  placeholder: "SIZE",
+  brief,
+  optional: true,
+});
+
+/** A limit that may be given: a size, or 0. */
+export const optionalLimit = (brief: string): TypedFlagParameter<number | undefined> => ({
+  kind: "parsed",
+  parse: parseSize,
   placeholder: "SIZE",
   brief,
   optional: true,
@@ -65,9 +90,36 @@ export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
   "Page size of a new region, 512 to 2M (default 4096)",
 );
 
-export const thin: TypedFlagParameter<boolean | undefined> = toggle(
-  "Take memory for a new region as it is used, and give it back",
-);
+export const thin: TypedFlagParameter<boolean | undefined> = toggle("Take memory as it is used, give it back");
+
+/** After how many failed starts a region is put aside, or refused. */
+export const quarantineAfter: TypedFlagParameter<number | undefined> = {
+  kind: "parsed",
+  parse: countOfStarts,
+  placeholder: "N",
+  brief: `Failed starts until quarantine, 0 is off (default ${defaultQuarantineAfter})`,
+  optional: true,
+};
+
+/** When a start is taken for healthy, in seconds. */
+export const healthyAfter: TypedFlagParameter<number | undefined> = {
+  kind: "parsed",
+  parse: someSeconds,
+  placeholder: "SECONDS",
+  brief: "Seconds until a start is healthy (default 10)",
+  optional: true,
+};
+
+function countOfStarts(text: string): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text);
+  throw new PerdureError("EINVAL", `"${text}" is no number of starts: write 3, or 0 for never`);
+}
+
+function someSeconds(text: string): number {
+  const seconds = Number(text);
+  if (/^\d{1,6}(?:\.\d{1,3})?$/.test(text) && seconds > 0) return seconds;
+  throw new PerdureError("EINVAL", `"${text}" is no time in seconds: write 10 or 0.5`);
+}
 
 function someBytes(text: string): number {
   const bytes = parseSize(text);

@@ -9,6 +9,8 @@ import * as parameters from "./parameters.ts";
 const { region, disk, json, plugin, toggle, optionalSize, optionalText } = parameters;
 const onRegion = { kind: "tuple", parameters: [region] } as const;
 const onDisk = { kind: "tuple", parameters: [region, disk] } as const;
+const onDisks = (first: string, second: string) =>
+  ({ kind: "tuple", parameters: [region, parameters.name(first), parameters.name(second)] }) as const;
 
 const format = buildCommand({
   loader: async () => inContext((await import("./commands/format.ts")).format),
@@ -19,6 +21,7 @@ const format = buildCommand({
       pageSize: parameters.pageSize,
       thin: parameters.thin,
       format: optionalText("TYPE", "Number or name of the format (default region)"),
+      checksums: toggle("Keep a checksum of the content of every page"),
       force: toggle("Wipe what is there, whatever it is, then format"),
       plugin,
     },
@@ -40,7 +43,7 @@ const info = buildCommand({
 
 const ls = buildCommand({
   loader: async () => inContext((await import("./commands/ls.ts")).ls),
-  parameters: { positional: onRegion, flags: { json, plugin } },
+  parameters: { positional: onRegion, flags: { deleted: toggle("List what can be undeleted"), json, plugin } },
   docs: { brief: "List what lives in a region: disks and all other instances" },
 });
 
@@ -53,6 +56,22 @@ const check = buildCommand({
       "Reads all metadata and prints what is wrong, page by page. What a crash leaves\n" +
       "behind is normal and shown apart: the next open puts it right. Exit code 3\n" +
       "means corruption. May run beside a writer.",
+  },
+});
+
+const scrub = buildCommand({
+  loader: async () => inContext((await import("./commands/scrub.ts")).scrub),
+  parameters: {
+    positional: { kind: "array", parameter: parameters.regionAndDisks, minimum: 1 },
+    flags: { json, plugin },
+  },
+  docs: {
+    brief: "Compare content with its checksums; changes nothing",
+    customUsage: ["<REGION> [<DISK>...] [--json]"],
+    fullDescription:
+      "Needs a region that was formatted with --checksums. Reads every page of it, or\n" +
+      "of the disks that are named, and tells where content has changed by itself.\n" +
+      "Exit code 3 means damage. May run beside a writer.",
   },
 });
 
@@ -76,13 +95,101 @@ const diskRoutes = buildRouteMap({
       },
       docs: { brief: "Make a disk larger" },
     }),
+    snapshot: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-snapshot.ts")).diskSnapshot),
+      parameters: { positional: onDisks("NAME", "SNAPSHOT"), flags: { plugin } },
+      docs: {
+        brief: "Keep a disk as it is now, as a read-only disk of another name",
+        fullDescription:
+          "Takes no time and no memory: all blocks are shared, and a block is copied when\n" +
+          "the disk is written. A snapshot is served like any disk, read-only.",
+      },
+    }),
+    clone: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-clone.ts")).diskClone),
+      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
+      docs: { brief: "Make a disk of a snapshot; it shares its blocks, and may be written" },
+    }),
+    promote: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-promote.ts")).diskPromote),
+      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
+      docs: {
+        brief: "Put a snapshot or a clone in the place of a disk",
+        fullDescription:
+          "The disk NAME becomes what SNAPSHOT holds; what it was before is deleted, and\n" +
+          "can be undeleted. A snapshot stays; a clone takes the name and loses its own.",
+      },
+    }),
+    rename: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-rename.ts")).diskRename),
+      parameters: { positional: onDisks("NAME", "NEW-NAME"), flags: { plugin } },
+      docs: { brief: "Give a disk another name" },
+    }),
     rm: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rm.ts")).diskRm),
-      parameters: { positional: onDisk, flags: { plugin } },
-      docs: { brief: "Delete a disk and everything on it" },
+      parameters: {
+        positional: onDisk,
+        flags: { purge: toggle("Free its memory now; also of one that was deleted before"), plugin },
+      },
+      docs: {
+        brief: "Delete a disk; it can be undeleted until its memory is needed",
+        fullDescription:
+          "The name is free at once. The blocks stay until the region has no other free\n" +
+          "memory. Snapshots and clones that share blocks with it lose nothing.",
+      },
+    }),
+    undelete: buildCommand({
+      loader: async () => inContext((await import("./commands/disk-undelete.ts")).diskUndelete),
+      parameters: {
+        positional: onDisk,
+        flags: { as: optionalText("NAME", "Another name for it, when its own was taken"), plugin },
+      },
+      docs: { brief: "Bring back the disk of a name that was deleted last" },
     }),
   },
-  docs: { brief: "Make, list, grow and delete the RAM disks of a region" },
+  docs: { brief: "Make, list, grow, share and delete the RAM disks of a region" },
+});
+
+const du = buildCommand({
+  loader: async () => inContext((await import("./commands/du.ts")).du),
+  parameters: { positional: onRegion, flags: { json, plugin } },
+  docs: {
+    brief: "Show what takes the memory of a region, and what is shared",
+    fullDescription:
+      "OWN is memory that only this instance names; SHARED is what it shows beside\n" +
+      "that and shares with the snapshots below it, where it is counted as their own.",
+  },
+});
+
+const quota = buildCommand({
+  loader: async () => inContext((await import("./commands/quota.ts")).quota),
+  parameters: {
+    positional: onDisk,
+    flags: {
+      min: parameters.optionalLimit("Memory that it is guaranteed; 0 for none"),
+      max: parameters.optionalLimit("Memory that it may take; 0 for no limit"),
+      subsystem: optionalText("SUBSYSTEM", "What NAME is, if not a disk"),
+      json,
+      plugin,
+    },
+  },
+  docs: {
+    brief: "Show or set how much memory a disk is guaranteed, and may take",
+    fullDescription:
+      "A disk that is guaranteed its whole size never answers ENOSPC. Memory that is\n" +
+      "shared with a snapshot counts there, so a guarantee holds for copies of it.",
+  },
+});
+
+const upgrade = buildCommand({
+  loader: async () => inContext((await import("./commands/upgrade.ts")).upgrade),
+  parameters: { positional: onRegion, flags: { plugin } },
+  docs: {
+    brief: "Raise a region of an older format version to this one",
+    fullDescription:
+      "Nothing in it changes but its version, so that it can have snapshots, quotas\n" +
+      "and undelete. Programs that know only the older version cannot open it then.",
+  },
 });
 
 const serve = buildCommand({
@@ -112,6 +219,8 @@ const serve = buildCommand({
       unix: optionalText("PATH", "Listen on this Unix socket (default REGION.sock)"),
       tcp: optionalText("HOST:PORT", "Listen on TCP; whoever reaches it may use the disks"),
       readOnly: toggle("Serve without changing anything"),
+      quarantineAfter: parameters.quarantineAfter,
+      healthyAfter: parameters.healthyAfter,
       json: toggle("Print events as JSON, one a line; errors too"),
       plugin,
     },
@@ -130,7 +239,11 @@ const serve = buildCommand({
 const start = buildCommand({
   loader: async () => inContext((await import("./commands/start.ts")).start),
   parameters: {
-    flags: { dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)"), plugin },
+    flags: {
+      dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)"),
+      quarantineAfter: parameters.quarantineAfter,
+      plugin,
+    },
   },
   docs: {
     brief: "Serve a default disk of 512 MiB, and say how to use it",
@@ -140,9 +253,62 @@ const start = buildCommand({
   },
 });
 
+const preflight = buildCommand({
+  loader: async () => inContext((await import("./commands/preflight.ts")).preflight),
+  parameters: { positional: onRegion, flags: { quarantineAfter: parameters.quarantineAfter, json, plugin } },
+  docs: {
+    brief: "Tell how the next start would go; changes nothing",
+    fullDescription:
+      "Prints warm, recovered, cold, in-use, quarantine or refused, why, and what is at\n" +
+      "stake. Exit code 0 means that a start would find everything. Otherwise the exit\n" +
+      "code and the error are those of a start without --create. Works beside a writer.",
+  },
+});
+
+const doctor = buildCommand({
+  loader: async () => inContext((await import("./commands/doctor.ts")).doctor),
+  parameters: {
+    positional: { kind: "tuple", parameters: [{ ...region, optional: true }] },
+    flags: { json, plugin },
+  },
+  docs: {
+    brief: "Tell what this machine will do to kept memory",
+    fullDescription:
+      "Looks at shared memory, logout, swap, limits and tools; with REGION at the place\n" +
+      "where that is or will be. Exit code 1 means that something fails here.",
+  },
+});
+
+const explain = buildCommand({
+  loader: async () => inContext((await import("./commands/explain.ts")).explain),
+  parameters: {
+    positional: {
+      kind: "tuple",
+      parameters: [{ brief: "Error code, start reason or exit code", placeholder: "CODE", parse: String }],
+    },
+    flags: { json, plugin },
+  },
+  docs: { brief: "Explain an error code, a reason of a start, or an exit code" },
+});
+
 /** Every command by its name. */
 export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
-  routes: { start, serve, format, info, ls, check, disk: diskRoutes },
+  routes: {
+    start,
+    serve,
+    format,
+    info,
+    ls,
+    du,
+    check,
+    scrub,
+    disk: diskRoutes,
+    quota,
+    upgrade,
+    preflight,
+    doctor,
+    explain,
+  },
   docs: { brief: "Memory that outlives the program that wrote it" },
 });
 

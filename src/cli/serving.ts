@@ -26,27 +26,40 @@ export interface ServePlan {
 }
 
 /** Serves the disks of a region until a signal asks for the end; then the next start is warm. */
-export async function serveDisks({ process: { stdout, stderr } }: CliContext, plan: ServePlan): Promise<void> {
+export async function serveDisks(context: CliContext, plan: ServePlan): Promise<void> {
+  const { stdout, stderr } = context.process;
   const stopped = stopSignal();
   const region = await openRegion(plan);
   try {
     if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));
-    else print(stderr, ...describeStart(stderr, region));
+    else print(stderr, ...describeStart(stderr, region, plan.open.quarantineAfter ?? 0));
     const disks = openDisks(region, plan, stderr);
-    await using server = new NbdServer({ log: logTo(stderr) });
-    for (const disk of disks) server.addExport(disk);
-    const hasAddress = await listen(server, plan);
-    const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));
-    // One write: who reads the first line can rely on the others.
-    print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan.json)));
-    plan.onReady?.(uris);
-    const signal = await stopped;
-    if (!plan.json) print(stderr, `${signal}: finishing what clients have asked; once more ends at once`);
+    await serveUntil(stopped, disks, context, plan);
+    // What failed was told to clients as it happened; whoever started the server hears of it here.
+    if (!region.readOnly) region.sync();
   } finally {
     await region.close();
   }
   if (plan.json) print(stdout, jsonLine({ event: "closed" }));
   else if (!region.readOnly) print(stderr, "closed: the next start is warm");
+}
+
+/** When it returns, what clients had asked for is answered and they are told. */
+async function serveUntil(
+  stopped: Promise<NodeJS.Signals>,
+  disks: readonly Disk[],
+  { process: { stdout, stderr } }: CliContext,
+  plan: ServePlan,
+): Promise<void> {
+  await using server = new NbdServer({ log: logTo(stderr) });
+  for (const disk of disks) server.addExport(disk);
+  const hasAddress = await listen(server, plan);
+  const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));
+  // One write: who reads the first line can rely on the others.
+  print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan.json)));
+  plan.onReady?.(uris);
+  const signal = await stopped;
+  if (!plan.json) print(stderr, `${signal}: finishing what clients have asked; once more ends at once`);
 }
 
 async function openRegion({ source, open }: ServePlan): Promise<Region> {

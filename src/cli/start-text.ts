@@ -3,7 +3,7 @@ import type { Region, StartReport } from "../index.ts";
 import { paint, plural } from "./output.ts";
 
 /** What everybody wants to know first: is what was there still there? */
-export function describeStart(stream: NodeJS.WriteStream, region: Region): string[] {
+export function describeStart(stream: NodeJS.WriteStream, region: Region, quarantineAfter: number): string[] {
   const { start } = region;
   const kept = region.disks.list().reduce((sum, disk) => sum + disk.allocatedBytes, 0);
   const blocks = `${plural(kept / region.pageBytes, "block")} (${formatSize(kept)}) of disks kept`;
@@ -13,7 +13,23 @@ export function describeStart(stream: NodeJS.WriteStream, region: Region): strin
     `${paint(stream, start.kind === "recovered" ? "yellow" : "green", kind)}: ${describeReason(start)}`,
     `  generation ${start.generation}, ${blocks}, ${start.openMs.toFixed(1)} ms`,
     ...describeRecovery(start).map((line) => `  ${line}`),
+    ...describeProtection(start, quarantineAfter).map((line) => `  ${line}`),
   ];
+}
+
+/** Who kills a server at its start again and again should know beforehand what comes of it. */
+function describeProtection({ failedStarts, quarantined }: StartReport, quarantineAfter: number): string[] {
+  const failed = failedStarts - 1;
+  if (quarantined !== undefined) {
+    return [
+      "the region before is kept in",
+      `  ${quarantined}`,
+      "to use it, move it back under its name and pass --quarantine-after 0",
+    ];
+  }
+  if (quarantineAfter === 0 || failed < 1) return [];
+  const were = failed === 1 ? "the last start" : `the last ${failed} starts`;
+  return [`${were} failed; after ${quarantineAfter} in a row the region is put aside or refused`];
 }
 
 function describeReason({ kind, text, previousPid }: StartReport): string {

@@ -1,6 +1,6 @@
 import { PerdureError } from "../base/index.ts";
 import type { BlockDevice, Extent } from "../device/index.ts";
-import type { Instance, PageRegion } from "../region/index.ts";
+import type { Instance, PageRegion, PageState } from "../region/index.ts";
 
 /**
  * A RAM disk: an instance whose pages are its blocks, made when they are first written. Every write is a replace:
@@ -8,7 +8,6 @@ import type { Instance, PageRegion } from "../region/index.ts";
  * made of metal do not promise.
  */
 export class Disk implements BlockDevice {
-  readonly readOnly: boolean;
   readonly blockBytes: number;
   readonly #region: PageRegion;
   readonly #instance: Instance;
@@ -17,7 +16,6 @@ export class Disk implements BlockDevice {
   constructor(region: PageRegion, instance: Instance) {
     this.#region = region;
     this.#instance = instance;
-    this.readOnly = region.readOnly;
     this.blockBytes = region.pageBytes;
     this.#zeroes = new Uint8Array(region.pageBytes);
   }
@@ -30,7 +28,12 @@ export class Disk implements BlockDevice {
     return this.#instance.sizeBytes;
   }
 
-  /** Bytes of memory that its blocks take now. */
+  /** True for a snapshot, and for every disk of a region that was opened for reading. */
+  get readOnly(): boolean {
+    return this.#region.readOnly || this.#instance.isReadOnly;
+  }
+
+  /** Bytes of memory that its own blocks take now; those that it shares with a snapshot below it are counted there. */
   get allocatedBytes(): number {
     return this.#instance.pageCount * this.blockBytes;
   }
@@ -88,14 +91,61 @@ export class Disk implements BlockDevice {
     const found: Extent[] = [];
     for (let at = offset; at < end && found.length < limit; ) {
       const index = Math.floor(at / blockBytes);
-      const page = this.#instance.nextPage(index, last);
-      const hole = page !== index;
-      const next = hole ? page : this.#instance.nextHole(index, last);
-      const stop = Math.min(next * blockBytes, end);
-      found.push({ lengthBytes: stop - at, hole, zero: hole });
+      const state = this.#instance.stateOf(index);
+      const stop = Math.min(this.#endOf(state, index, last) * blockBytes, end);
+      // A write to a block that is shared takes a page, as one to a hole does: both may answer ENOSPC.
+      found.push({ lengthBytes: stop - at, hole: state !== "own" && !this.#isReserved, zero: state === "none" });
       at = stop;
     }
     return found;
+  }
+
+  /** The first block behind those that have one state. */
+  #endOf(state: PageState, index: number, last: number): number {
+    if (state === "none") return this.#instance.nextPage(index, last);
+    let end = index + 1;
+    while (end < last && this.#instance.stateOf(end) === state) end++;
+    return end;
+  }
+
+  /** True when the region guarantees a page for every block. */
+  get #isReserved(): boolean {
+    return this.#instance.quota.minPages * this.blockBytes >= this.sizeBytes;
+  }
+
+  /**
+   * Guarantees that every block can be written, whatever else the region holds, or takes the guarantee back.
+   *
+   * @throws ENOSPC when there is no room for that
+   */
+  reserve(isReserved: boolean): void {
+    this.#refuseReadOnly();
+    this.#instance.setQuota({ minPages: isReserved ? Math.ceil(this.sizeBytes / this.blockBytes) : 0 });
+  }
+
+  /** Keeps the disk as it is now as a read-only disk of another name, in no time: blocks are shared. @throws EEXIST */
+  snapshot(name: string): Disk {
+    return new Disk(this.#region, this.#instance.snapshot(name));
+  }
+
+  /** Makes a disk that shares all blocks of this snapshot and may be written. @throws EEXIST, EINVAL (no snapshot) */
+  clone(name: string): Disk {
+    return new Disk(this.#region, this.#instance.clone(name));
+  }
+
+  /**
+   * Puts this disk in the place of another one, which is deleted. A snapshot stays, and a clone of it takes the name.
+   *
+   * @throws READ_ONLY (the other is a snapshot), EBUSY
+   */
+  promote(replaced: Disk): void {
+    this.#instance.promote(replaced.#instance);
+  }
+
+  /** @throws EEXIST, ENAMETOOLONG */
+  rename(name: string): void {
+    this.#refuseRegionReadOnly();
+    this.#instance.rename(name);
   }
 
   /** Makes the disk larger, while it is in use. @throws EINVAL when the size is smaller or no multiple of 512 */
@@ -108,10 +158,16 @@ export class Disk implements BlockDevice {
     this.#instance.resize(sizeBytes);
   }
 
-  /** Deletes the disk and frees all its pages. @throws EBUSY, READ_ONLY */
+  /** Deletes the disk; its blocks stay until they are needed, and until then it can be undeleted. @throws EBUSY */
   delete(): void {
-    this.#refuseReadOnly();
+    this.#refuseRegionReadOnly();
     this.#instance.delete();
+  }
+
+  /** Deletes the disk and frees its blocks now. @throws EBUSY, READ_ONLY */
+  purge(): void {
+    this.#refuseRegionReadOnly();
+    this.#instance.purge();
   }
 
   #eachBlock(
@@ -138,7 +194,12 @@ export class Disk implements BlockDevice {
   }
 
   #refuseReadOnly(): void {
-    if (this.readOnly) throw new PerdureError("READ_ONLY", `the region of "${this.name}" was opened read-only`);
+    this.#refuseRegionReadOnly();
+    if (this.readOnly) throw new PerdureError("READ_ONLY", `"${this.name}" is a snapshot`);
+  }
+
+  #refuseRegionReadOnly(): void {
+    if (this.#region.readOnly) throw new PerdureError("READ_ONLY", `the region of "${this.name}" was opened read-only`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { PerdureError, parseSize } from "../base/index.ts";
-import type { PageRegion } from "../region/index.ts";
+import type { InstanceInfo, PageRegion } from "../region/index.ts";
 import { Disk, validateDiskSize } from "./disk.ts";
 
 const SUBSYSTEM = "disk";
@@ -15,8 +15,19 @@ export interface WantedDisk {
 export interface DiskInfo {
   readonly name: string;
   readonly sizeBytes: number;
+  /** Memory that its own blocks take. */
   readonly allocatedBytes: number;
   readonly created: Date;
+  /** A snapshot. */
+  readonly readOnly: boolean;
+  /** The snapshot that it shares blocks with. */
+  readonly parent: string | undefined;
+}
+
+/** One line of `disks.usage()`. */
+export interface DiskUsage extends DiskInfo {
+  /** Bytes that it shows and shares with the snapshots below it, where they are counted. */
+  readonly sharedBytes: number;
 }
 
 /** The disks of a region: `pram0`, `pram1`, ... or any other name. */
@@ -48,18 +59,35 @@ export class Disks {
   }
 
   list(): DiskInfo[] {
-    const { pageBytes } = this.#region;
-    return this.#region.list(SUBSYSTEM).map(({ name, sizeBytes, pages, created }) => ({
-      name,
-      sizeBytes,
-      allocatedBytes: pages * pageBytes,
-      created,
-    }));
+    return this.#region.list(SUBSYSTEM).map((info) => this.#describe(info));
   }
 
-  /** Deletes a disk and frees all its pages. @throws ENOENT, EBUSY, READ_ONLY */
+  /** As `list`, with what each disk shares; this walks through all blocks of clones and of disks with snapshots. */
+  usage(): DiskUsage[] {
+    const { pageBytes } = this.#region;
+    return this.#region
+      .usage(SUBSYSTEM)
+      .map((info) => ({ ...this.#describe(info), sharedBytes: info.sharedPages * pageBytes }));
+  }
+
+  /** Deletes a disk; it can be undeleted until its blocks are needed. @throws ENOENT, EBUSY, READ_ONLY */
   remove(name: string): void {
     this.open(name).delete();
+  }
+
+  /** Deletes a disk for good, or frees the blocks of one that was deleted before. @throws ENOENT, EBUSY, READ_ONLY */
+  purge(name: string): void {
+    if (this.has(name)) this.open(name).purge();
+    else this.#region.purge(SUBSYSTEM, name);
+  }
+
+  /** Brings back the disk of a name that was deleted last. @throws ENOENT, EEXIST (then say `as`), READ_ONLY */
+  undelete(name: string, options: { as?: string } = {}): Disk {
+    return new Disk(this.#region, this.#region.undelete(SUBSYSTEM, name, options));
+  }
+
+  #describe({ name, sizeBytes, pages, created, readOnly, parent }: InstanceInfo): DiskInfo {
+    return { name, sizeBytes, allocatedBytes: pages * this.#region.pageBytes, created, readOnly, parent };
   }
 }
 

@@ -1,3 +1,3 @@
 /** RAM disks that outlive their server, after the proposal prmem. */
 export { Disk } from "./disk.ts";
-export { type DiskInfo, Disks, parseDisk, parseDiskSizes, type WantedDisk } from "./disks.ts";
+export { type DiskInfo, Disks, type DiskUsage, parseDisk, parseDiskSizes, type WantedDisk } from "./disks.ts";

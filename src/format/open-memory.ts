@@ -37,6 +37,8 @@ export interface CreateOptions extends LongOptions {
   readonly durable?: boolean;
   /** Reserve nothing: the format allocates what it stores into. */
   readonly keepHoles?: boolean;
+  /** What must have happened when the memory is there; may make room for its name. */
+  readonly beforePublish?: () => void;
 }
 
 /**
@@ -58,7 +60,7 @@ export function* creatingMemory(
   path: string,
   sizeBytes: number,
   format: Format,
-  { durable = false, keepHoles = false }: CreateOptions = {},
+  { durable = false, keepHoles = false, beforePublish }: CreateOptions = {},
 ): Steps<MappedMemory> {
   const backing = yield* Backing.creating(path, sizeBytes, { keepHoles });
   const memory = new MappedMemory([backing], { durable });
@@ -66,6 +68,7 @@ export function* creatingMemory(
   try {
     // What was just made holds nothing but zeroes: nobody needs to look.
     yield* formatting(memory, format, { force: true });
+    beforePublish?.();
     backing.publish();
     done = true;
     return memory;

@@ -1,22 +1,8 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fchmodSync,
-  fdatasyncSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  readlinkSync,
-  type Stats,
-  statfsSync,
-  statSync,
-} from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { atOnce, PerdureError, type Steps } from "../base/index.ts";
-import { isByteLocked, linkOpenFile, lockByte, reserve } from "../os/index.ts";
-import { noRoom, translated } from "./errno.ts";
+import { allocate, deviceNumbers, errnoOf, isByteLocked, lockByte, lockHolder, system } from "../os/index.ts";
+import { noRoom, translated, translatedToEio } from "./errno.ts";
 import { FileSpace } from "./file-space.ts";
 import type { Survival } from "./memory.ts";
 
@@ -54,6 +40,8 @@ export class Backing implements Disposable {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly fd: number;
+  /** True when it is found by its path: an unnamed file, a memfd or a device lives as its maker wants it to. */
+  #isNamed = false;
   #open = true;
 
   private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean) {
@@ -61,7 +49,7 @@ export class Backing implements Disposable {
     this.fd = fd;
     this.kind = kind;
     this.readOnly = readOnly;
-    this.sizeBytes = kind === "dax" ? daxSizeBytes(fd) : fstatSync(fd).size;
+    this.sizeBytes = kind === "dax" ? daxSizeBytes(fd, source) : statsOf(fd, source).size;
   }
 
   /**
@@ -76,11 +64,14 @@ export class Backing implements Disposable {
     return guarded(fd, () => {
       const kind = kindOf(fd, source);
       if (inherited !== null && !readOnly) refuseUnwritable(source, inherited[1]);
-      if (inherited === null && kind !== "dax" && options.trustFile !== true) refuseUntrusted(fstatSync(fd), source);
+      if (inherited === null && kind !== "dax" && options.trustFile !== true)
+        refuseUntrusted(statsOf(fd, source), source);
+      // The size is read under the lock: whoever held it before may have changed it.
+      if (!readOnly) lock(fd, source);
       const backing = new Backing(source, fd, kind, readOnly);
       backing.#refuseTiny();
-      if (!readOnly) backing.#lock();
       if (inherited === null) refuseReplaced(fd, source);
+      backing.#isNamed = inherited === null && kind !== "dax";
       if (options.keepHoles !== true) atOnce(backing.fillHoles());
       return backing;
     });
@@ -105,26 +96,33 @@ export class Backing implements Disposable {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
     const flags = O_TMPFILE | constants.O_RDWR;
-    const fd = translated(path, () => openSync(dirname(resolve(path)), flags, 0o600));
+    const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
     let backing: Backing | undefined;
     try {
       const kind = kindOf(fd, path);
       // The umask may have taken bits away that the owner needs to open it again.
-      fchmodSync(fd, 0o600);
-      translated(path, () => ftruncateSync(fd, sizeBytes));
+      translated(path, () => system.fchmod(fd, 0o600));
+      translated(path, () => system.ftruncate(fd, sizeBytes));
+      lock(fd, path);
       const made = new Backing(path, fd, kind, false);
-      made.#lock();
       if (!keepHoles) yield* made.fillHoles();
       backing = made;
       return made;
     } finally {
-      if (backing === undefined) closeSync(fd);
+      if (backing === undefined) giveUp(fd);
     }
   }
 
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
   publish(): void {
-    translated(this.source, () => linkOpenFile(this.fd, resolve(this.source)));
+    translated(this.source, () => system.linkat(this.fd, resolve(this.source)));
+    this.#isNamed = true;
+  }
+
+  /** Gives the file another name, never that of another file. @throws EEXIST; ENOENT when it lost its own meanwhile */
+  rename(path: string): void {
+    refuseReplaced(this.fd, this.source);
+    translated(path, () => system.rename(resolve(this.source), resolve(path)));
   }
 
   /** What outlives what, in this kind of backing. */
@@ -134,7 +132,7 @@ export class Backing implements Disposable {
 
   /** True when another process has it open for writing. */
   get hasWriter(): boolean {
-    return isByteLocked(this.fd, WRITER_BYTE);
+    return translated(this.source, () => isByteLocked(this.fd, WRITER_BYTE));
   }
 
   /** What of the file is allocated, where holes are possible. */
@@ -147,9 +145,35 @@ export class Backing implements Disposable {
     return this.kind !== "dax";
   }
 
-  /** Writes everything back to the disk, where there is one. @throws EIO */
+  /**
+   * Writes everything back to the disk, where there is one.
+   *
+   * @throws EIO, whatever stood in the way; MEMORY_LOST when it is shorter than it was; ENOENT when its last name is
+   * gone: it ends with its users
+   */
   sync(): void {
-    if (this.kind === "ext4" || this.kind === "xfs") translated(this.source, () => fdatasyncSync(this.fd));
+    if (this.kind !== "dax") this.#refuseGone();
+    // A disk that turns out to be full has lost what it had taken: to the caller that is no ENOSPC to be retried.
+    if (this.kind === "ext4" || this.kind === "xfs") this.#orEio(() => system.fdatasync(this.fd));
+  }
+
+  #orEio<T>(call: () => T): T {
+    return translatedToEio(this.source, call);
+  }
+
+  // Whoever renames a file keeps what is in it; only one without any name vanishes with its last user.
+  #refuseGone(): void {
+    const { size, nlink } = this.#orEio(() => system.fstat(this.fd));
+    if (size < this.sizeBytes) throw memoryLost(this);
+    if (!this.#isNamed || nlink > 0) return;
+    const copy = `/proc/${process.pid}/fd/${this.fd}`;
+    throw new PerdureError(
+      "ENOENT",
+      `${this.source} was deleted: its memory ends with this process, and is ${copy} now`,
+      {
+        remedy: "copy that file while this process has it open; closing the region once more gives it up",
+      },
+    );
   }
 
   /**
@@ -162,11 +186,11 @@ export class Backing implements Disposable {
     if (this.readOnly || this.kind === "dax") return;
     const { fd, sizeBytes, source } = this;
     // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
-    const held = fstatSync(fd).blocks * 512;
+    const held = statsOf(fd, source).blocks * 512;
     if (held === Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES) return;
     refuseOverfull(source, fd, sizeBytes - held);
     for (let offset = 0; offset < sizeBytes; offset += RESERVE_STEP_BYTES) {
-      translated(source, () => reserve(fd, offset, Math.min(RESERVE_STEP_BYTES, sizeBytes - offset)));
+      translated(source, () => allocate(fd, offset, Math.min(RESERVE_STEP_BYTES, sizeBytes - offset)));
       const doneBytes = Math.min(offset + RESERVE_STEP_BYTES, sizeBytes);
       yield { what: "reserving memory", doneBytes, totalBytes: sizeBytes };
     }
@@ -176,12 +200,7 @@ export class Backing implements Disposable {
     if (!this.#open) return;
     this.#open = false;
     // Closing drops the OFD lock. An inherited descriptor stays open, and with it what a memfd holds.
-    closeSync(this.fd);
-  }
-
-  #lock(): void {
-    if (lockByte(this.fd, WRITER_BYTE, "exclusive")) return;
-    throw new PerdureError("LOCKED", `${this.source} is open for writing in another process`);
+    close(this.fd);
   }
 
   #refuseTiny(): void {
@@ -192,10 +211,21 @@ export class Backing implements Disposable {
   }
 }
 
+/** The error for pages of a backing that are gone, as far as it can be told why. */
+export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureError {
+  const size = kind === "dax" ? sizeBytes : system.fstat(fd).size;
+  return new PerdureError(
+    "MEMORY_LOST",
+    size < sizeBytes
+      ? `${source} was made shorter while it was in use: it has ${size} bytes, and had ${sizeBytes}`
+      : `pages of ${source} cannot be reached: their memory failed, or the file was shorter for a while`,
+  );
+}
+
 function openPath(path: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   // O_NONBLOCK keeps a FIFO from blocking the open for ever; Node sets O_CLOEXEC by itself.
-  return translated(path, () => openSync(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  return translated(path, () => system.open(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
 }
 
 /**
@@ -204,12 +234,12 @@ function openPath(path: string, readOnly: boolean): number {
  */
 function openInherited(source: string, number: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  return translated(source, () => openSync(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
+  return translated(source, () => system.open(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
 }
 
 // Who was given a descriptor for reading gets no more by it: its mode is in `flags:` of proc_pid_fdinfo(5), in octal.
 function refuseUnwritable(source: string, number: string): void {
-  const info = translated(source, () => readFileSync(`/proc/self/fdinfo/${number}`, "latin1"));
+  const info = translated(source, () => system.readText(`/proc/self/fdinfo/${number}`));
   const flags = Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? "0", 8);
   if ((flags & constants.O_RDWR) !== 0) return;
   throw new PerdureError("EACCES", `${source} was not opened for writing`, {
@@ -218,11 +248,12 @@ function refuseUnwritable(source: string, number: string): void {
 }
 
 function kindOf(fd: number, source: string): BackingKind {
-  const stats = translated(source, () => fstatSync(fd));
-  if (stats.isCharacterDevice() && isDax(stats.rdev)) return "dax";
+  const stats = statsOf(fd, source);
+  if (stats.isCharacterDevice() && isDax(stats.rdev, source)) return "dax";
   if (!stats.isFile()) throw new PerdureError("ENODEV", `${source} is no regular file, memfd or /dev/daxN.M device`);
-  if (readlinkSync(`/proc/self/fd/${fd}`).startsWith("/memfd:")) return "memfd";
-  const type = statfsSync(`/proc/self/fd/${fd}`).type;
+  const file = `/proc/self/fd/${fd}`;
+  if (translated(source, () => system.readlink(file)).startsWith("/memfd:")) return "memfd";
+  const { type } = translated(source, () => system.statfs(file));
   const kind = FILE_SYSTEMS[type];
   if (kind !== undefined) return kind;
   throw new PerdureError(
@@ -231,19 +262,40 @@ function kindOf(fd: number, source: string): BackingKind {
   );
 }
 
-/** The folder in sysfs of a character device. makedev(3): major in bits 8-19, minor in bits 0-7 and 20-31. */
+/** The folder in sysfs of a character device. */
 function deviceFolder(rdev: number): string {
-  return `/sys/dev/char/${(rdev >>> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >>> 12) & 0xfff00)}`;
+  return `/sys/dev/char/${deviceNumbers(rdev).join(":")}`;
 }
 
-function isDax(rdev: number): boolean {
-  const subsystem = `${deviceFolder(rdev)}/subsystem`;
-  return existsSync(subsystem) && readlinkSync(subsystem).endsWith("/bus/dax");
+function isDax(rdev: number, source: string): boolean {
+  return translated(source, () => {
+    try {
+      return system.readlink(`${deviceFolder(rdev)}/subsystem`).endsWith("/bus/dax");
+    } catch (error) {
+      if (errnoOf(error) === "ENOENT") return false;
+      throw error;
+    }
+  });
 }
 
 // fstat(2) says 0 for a device.
-function daxSizeBytes(fd: number): number {
-  return Number(readFileSync(`${deviceFolder(fstatSync(fd).rdev)}/size`, "latin1"));
+function daxSizeBytes(fd: number, source: string): number {
+  const { rdev } = statsOf(fd, source);
+  return Number(translated(source, () => system.readText(`${deviceFolder(rdev)}/size`)));
+}
+
+function statsOf(fd: number, source: string): Stats {
+  return translated(source, () => system.fstat(fd));
+}
+
+function lock(fd: number, source: string): void {
+  if (translated(source, () => lockByte(fd, WRITER_BYTE, "exclusive"))) return;
+  const pid = lockHolder(fd);
+  if (pid === undefined) throw new PerdureError("LOCKED", `${source} is open for writing in another process`);
+  throw new PerdureError("LOCKED", `${source} is open for writing in process ${pid}`, {
+    remedy:
+      pid === process.pid ? "close it there first" : `stop that process first (kill ${pid}): it closes the region`,
+  });
 }
 
 function refuseUntrusted(stats: Stats, path: string): void {
@@ -256,15 +308,15 @@ function refuseUntrusted(stats: Stats, path: string): void {
 
 // Step by step it would take all that is left from everybody else before it fails. 0 blocks: there is no limit.
 function refuseOverfull(source: string, fd: number, wantedBytes: number): void {
-  const { blocks, bfree, bsize } = statfsSync(`/proc/self/fd/${fd}`);
+  const { blocks, bfree, bsize } = translated(source, () => system.statfs(`/proc/self/fd/${fd}`));
   if (blocks === 0 || wantedBytes <= bfree * bsize) return;
   throw noRoom(source);
 }
 
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
 function refuseReplaced(fd: number, path: string): void {
-  const held = fstatSync(fd);
-  const named = translated(path, () => statSync(path));
+  const held = statsOf(fd, path);
+  const named = translated(path, () => system.stat(path));
   if (held.ino !== named.ino || held.dev !== named.dev) {
     throw new PerdureError("ENOENT", `${path} was replaced while it was being opened`, { remedy: "open it again" });
   }
@@ -274,7 +326,24 @@ function guarded<T>(fd: number, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    closeSync(fd);
+    giveUp(fd);
     throw error;
+  }
+}
+
+function giveUp(fd: number): void {
+  try {
+    close(fd);
+  } catch {
+    // The descriptor is gone even so, and the first error says more.
+  }
+}
+
+// close(2): also a close that a signal interrupted has closed.
+function close(fd: number): void {
+  try {
+    system.close(fd);
+  } catch (error) {
+    if (errnoOf(error) !== "EINTR") throw error;
   }
 }

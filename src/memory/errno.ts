@@ -1,7 +1,11 @@
-import { type ErrorCode, PerdureError } from "../base/index.ts";
+import { type ErrorCode, isPerdureError, PerdureError } from "../base/index.ts";
+import { errnoOf, uninterrupted } from "../os/index.ts";
 
 const NO_ROOM = "there is not enough room for it in its file system";
 const NO_KIND = "it is of a kind that cannot keep a region";
+
+/** Any other errno: what was asked did not happen, and nothing better can be said. */
+const UNEXPECTED: readonly [ErrorCode, string] = ["EIO", "the system refused it"];
 
 /** What an errno means here: our code, and what to say of the source. */
 const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
@@ -36,18 +40,32 @@ const REMEDIES: Partial<Record<ErrorCode, string>> = {
   EEXIST: "choose another path, or open what is there",
 };
 
-/** Runs a system call and turns its errno into a code of our table, naming the backing. */
-export function translated<T>(source: string, act: () => T): T {
+/**
+ * Makes a system call, again when a signal interrupts it, and turns its errno into a code of our table, naming the
+ * source.
+ */
+export function translated<T>(source: string, call: () => T): T {
   try {
-    return act();
+    return uninterrupted(call);
   } catch (error) {
-    const errno = (error as { code?: string }).code ?? "";
-    const meaning = MEANINGS[errno];
-    if (meaning === undefined || error instanceof PerdureError) throw error;
+    const errno = errnoOf(error);
+    if (errno === undefined || error instanceof PerdureError) throw error;
+    // What Node itself refuses has a code, too, and is a defect of ours.
+    const meaning = MEANINGS[errno] ?? (errno.startsWith("ERR_") ? undefined : UNEXPECTED);
+    if (meaning === undefined) throw error;
     const [code, text] = meaning;
     const remedy = REMEDIES[code];
     const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
     throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
+  }
+}
+
+/** As `translated`, while a memory is in use: whatever stands in the way, its backing failed. @throws EIO */
+export function translatedToEio<T>(source: string, call: () => T): T {
+  try {
+    return translated(source, call);
+  } catch (error) {
+    throw isPerdureError(error, "EIO") ? error : new PerdureError("EIO", (error as Error).message, { cause: error });
   }
 }
 

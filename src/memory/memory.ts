@@ -73,12 +73,22 @@ export interface Memory {
   zero(offset: number, lengthBytes: number): void;
 
   flush(offset: number, lengthBytes: number): void;
-  /** @throws EIO when the backing could not make the range durable; the region is poisoned then */
+  /** @throws EIO when the backing could not make the range durable, MEMORY_LOST; the region is poisoned then */
   fence(): void;
   /** Flushes everything: a new owner's first act, since the dead one may have left stores unflushed. */
   flushAll(): void;
-  /** Makes everything durable as far as the backing can: what a disk's FLUSH promises. @throws EIO */
+  /**
+   * Makes everything durable as far as the backing can: what a disk's FLUSH promises.
+   *
+   * @throws EIO, MEMORY_LOST; ENOENT when no name leads to the backing any longer: it ends with its users
+   */
   sync(): void;
+  /**
+   * Asked after a read through the mapping, before what was read is given away. `fence` and `sync` ask by themselves.
+   *
+   * @throws MEMORY_LOST when pages went away that were touched: zeroes were read in their place, stores are nowhere
+   */
+  refuseLost(): void;
 
   /** Detaches every view, then unmaps, unlocks and closes. Safe to call twice. */
   close(): void;

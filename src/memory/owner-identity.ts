@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { system } from "../os/index.ts";
+import { translated } from "./errno.ts";
 
 /**
  * What tells one process of one boot from every other. Rule 6: it stands on media for messages, and nothing of it is
@@ -14,12 +15,12 @@ export interface OwnerIdentity {
 
 let own: OwnerIdentity | undefined;
 
-/** The identity of this process. */
+/** The identity of this process. @throws EIO, EBUSY when /proc cannot be read */
 export function ownerIdentity(): OwnerIdentity {
   own ??= {
     pid: process.pid,
-    startTicks: startTicks(readFileSync("/proc/self/stat", "latin1")),
-    bootId: Buffer.from(readFileSync("/proc/sys/kernel/random/boot_id", "latin1").replaceAll("-", "").trim(), "hex"),
+    startTicks: startTicks(readText("/proc/self/stat")),
+    bootId: Buffer.from(readText("/proc/sys/kernel/random/boot_id").replaceAll("-", "").trim(), "hex"),
   };
   return own;
 }
@@ -27,4 +28,8 @@ export function ownerIdentity(): OwnerIdentity {
 // The command name (field 2) may hold blanks and brackets, so fields are counted behind its last bracket.
 function startTicks(stat: string): number {
   return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+}
+
+function readText(path: string): string {
+  return translated(path, () => system.readText(path));
 }

@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import { type AddressInfo, connect, type Server } from "node:net";
 import { isMainThread } from "node:worker_threads";
-import { type ErrorCode, PerdureError } from "../base/index.ts";
+import { type ErrorCode, isPerdureError, PerdureError } from "../base/index.ts";
 import { maxSocketPathBytes } from "./limits.ts";
 
 /** Only the owner may connect: whoever connects may read and write the disks. */
@@ -14,7 +14,7 @@ const socketUmask = 0o177;
  * replaced; that of a live one is not touched.
  *
  * @throws EINVAL for a path that is too long, EEXIST when it is something else than a socket, EBUSY when somebody
- * listens there
+ * listens there; EACCES, ENOENT
  */
 export async function listenOnUnixSocket(server: Server, path: string): Promise<void> {
   if (Buffer.byteLength(path) > maxSocketPathBytes || path === "" || path.includes("\0")) {
@@ -22,7 +22,11 @@ export async function listenOnUnixSocket(server: Server, path: string): Promise<
       remedy: `use a path of 1 to ${maxSocketPathBytes} bytes without NUL`,
     });
   }
-  await removeStaleSocket(path);
+  try {
+    await removeStaleSocket(path);
+  } catch (error) {
+    throw isPerdureError(error) ? error : listenError(error as NodeJS.ErrnoException, path);
+  }
   await listening(server, path, () => withPrivateMode(path, () => server.listen(path)));
 }
 
@@ -91,7 +95,12 @@ function withPrivateMode(path: string, make: () => void): void {
   }
 }
 
-const CODES: Readonly<Record<string, ErrorCode>> = { EADDRINUSE: "EBUSY", EACCES: "EACCES", ENOENT: "ENOENT" };
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  EADDRINUSE: "EBUSY",
+  EACCES: "EACCES",
+  ENOENT: "ENOENT",
+  ENOTDIR: "ENOENT",
+};
 
 function listenError(cause: NodeJS.ErrnoException, name: string): PerdureError {
   return new PerdureError(CODES[cause.code ?? ""] ?? "EINVAL", `cannot listen on ${name}: ${cause.message}`, {

@@ -1,4 +1,4 @@
-import { control } from "./libc.ts";
+import { errnoOf, system, uninterrupted } from "./system.ts";
 
 /** `<linux/fcntl.h>`: locks that belong to the open file description and die with it. */
 const F_OFD_GETLK = 36;
@@ -16,13 +16,20 @@ const STRUCT_FLOCK_BYTES = 32;
  * @throws SystemCallError EBADF when an exclusive lock is asked of a file opened for reading
  */
 export function lockByte(fd: number, byte: number, kind: "exclusive" | "shared"): boolean {
-  return control(fd, F_OFD_SETLK, flockOf(byte, kind === "exclusive" ? F_WRLCK : F_RDLCK));
+  try {
+    uninterrupted(() => system.fcntl(fd, F_OFD_SETLK, flockOf(byte, kind === "exclusive" ? F_WRLCK : F_RDLCK)));
+    return true;
+  } catch (error) {
+    // fcntl(2): which of the two a lock that is held gives is up to the system.
+    if (["EAGAIN", "EACCES"].includes(errnoOf(error) ?? "")) return false;
+    throw error;
+  }
 }
 
 /** True when another open file description holds a lock of that byte. @throws SystemCallError */
 export function isByteLocked(fd: number, byte: number): boolean {
   const flock = flockOf(byte, F_WRLCK);
-  control(fd, F_OFD_GETLK, flock);
+  uninterrupted(() => system.fcntl(fd, F_OFD_GETLK, flock));
   return flock.readInt16LE(0) !== F_UNLCK;
 }
 

@@ -1,4 +1,9 @@
 /** Floor 1: the only place that loads koffi and knows the numbers of the kernel's interfaces. */
+export { allocate, punch } from "./allocate.ts";
+export { deviceNumbers } from "./device-numbers.ts";
 export { isByteLocked, lockByte } from "./file-lock.ts";
-export { createMemfd, linkOpenFile, nextHole, punchHole, reserve, SystemCallError } from "./libc.ts";
+export { createMemfd, SystemCallError } from "./libc.ts";
+export { lockHolder } from "./lock-holder.ts";
 export { Mapping } from "./mapping.ts";
+export type { SigbusGuard } from "./sigbus-guard.ts";
+export { errnoOf, type SystemCalls, system, uninterrupted } from "./system.ts";

@@ -1,6 +1,8 @@
 import { assert } from "../base/index.ts";
 import { detach } from "./detach.ts";
-import { type MapMode, mapFile, synchronize, unmap, viewAddress } from "./libc.ts";
+import { type MapMode, viewAddress } from "./libc.ts";
+import { SigbusGuard } from "./sigbus-guard.ts";
+import { system } from "./system.ts";
 
 /** msync(2) wants addresses on a page of the machine. */
 const MACHINE_PAGE_BYTES = 4096;
@@ -8,14 +10,22 @@ const MACHINE_PAGE_BYTES = 4096;
 /** One mmap of a whole file or device. It owns the views it gave out: they are detached before it is unmapped. */
 export class Mapping implements Disposable {
   readonly lengthBytes: number;
+  /** Tells when the file became shorter than the mapping, or its memory failed, and a page of that was touched. */
+  readonly guard: SigbusGuard;
   readonly #address: bigint;
   readonly #buffers: ArrayBuffer[] = [];
   #open = true;
 
-  /** @throws SystemCallError when the kernel refuses the mapping */
+  /** @throws SystemCallError when the kernel refuses the mapping; EBUSY when there are too many */
   constructor(fd: number, lengthBytes: number, mode: MapMode) {
     this.lengthBytes = lengthBytes;
-    this.#address = mapFile(fd, lengthBytes, mode);
+    this.#address = system.mmap(fd, lengthBytes, mode);
+    try {
+      this.guard = new SigbusGuard(this.#address, lengthBytes);
+    } catch (error) {
+      system.munmap(this.#address, lengthBytes);
+      throw error;
+    }
   }
 
   /** The bytes of a part of the mapping; at most 4 GiB on Node 20. */
@@ -30,13 +40,14 @@ export class Mapping implements Disposable {
   /** Writes a range back to its file and waits. @throws SystemCallError EIO */
   sync(offset: number, lengthBytes: number): void {
     const start = offset - (offset % MACHINE_PAGE_BYTES);
-    synchronize(this.#address + BigInt(start), offset + lengthBytes - start);
+    system.msync(this.#address + BigInt(start), offset + lengthBytes - start);
   }
 
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
     for (const buffer of this.#buffers) detach(buffer);
-    unmap(this.#address, this.lengthBytes);
+    this.guard[Symbol.dispose]();
+    system.munmap(this.#address, this.lengthBytes);
   }
 }

@@ -25,7 +25,9 @@ export interface Plan {
   /** Tails of runs, withdrawn after everything in `free` is persisted. */
   readonly freeTails: number[];
   readonly giveBack: GiveBack[];
-  /** Owners whose records become free last of all. */
+  /** Owners whose records are rewritten with the state that `FoundInstance.record` says: they were left half-way. */
+  readonly restate: number[];
+  /** Owners whose records become free last of all, layers before what they stand on. */
   readonly endRecords: number[];
 }
 
@@ -41,19 +43,26 @@ export interface Recovered {
 /** An instance as the media tell it. */
 export interface FoundInstance {
   readonly owner: number;
-  readonly record: InstanceRecord;
-  /** Ends with this open: pending, half-deleted, or the older of two of one name. */
+  /** As it counts: a state that was left half-way is put right here. */
+  record: InstanceRecord;
+  /** Ends with this open: pending, or half-deleted and no layer stands on it. */
   ends: boolean;
   /** First index that does not belong to it; 0 for one that ends. */
   limit: number;
   /** Its persistent pages by index. */
   readonly data: PageTable;
+  /** Its pages of masks. */
+  readonly masks: PageTable;
   pages: number;
+  /** Pages that are tails of aligned runs. */
+  tails: number;
 }
 
 /** Everything that is derived from the media when a region is opened. Making it stores nothing. */
 export interface Analysis {
   readonly geometry: Geometry;
+  /** The first place of the geometry is to be rewritten from its copy: an upgrade was killed there. */
+  readonly isTornUpgrade: boolean;
   readonly state: RegionStateRecord;
   /** Slot of the state record that does not count, or undefined when both agree. */
   readonly stateLoser: number | undefined;
@@ -69,7 +78,7 @@ export interface Analysis {
   readonly sequence: number;
 }
 
-/** How many dual records have a slot that the next open heals. */
-export function healedOf({ plan, stateLoser }: Analysis): number {
-  return plan.heal.length + (stateLoser === undefined ? 0 : 1);
+/** How many structures that stand on media twice are healed by the next open. */
+export function healedOf({ plan, stateLoser, isTornUpgrade }: Analysis): number {
+  return plan.heal.length + (stateLoser === undefined ? 0 : 1) + (isTornUpgrade ? 1 : 0);
 }

@@ -7,9 +7,11 @@ import { type FrameBlock, FrameTable, tableProgress } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
 import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
+import { areMasksSound } from "./masks.ts";
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
+import { settleLayers } from "./settle-layers.ts";
 
 /**
  * Reads superblock, directory and frame table once and derives everything else. Stores nothing, is bounded by the
@@ -24,9 +26,9 @@ export function analyze(memory: Memory): Analysis {
 /** `analyze` in steps. */
 export function* analyzing(memory: Memory): Steps<Analysis> {
   const findings = new Findings();
-  const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], endRecords: [] };
+  const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], restate: [], endRecords: [] };
   const recovered: Recovered = { losers: 0, orphans: 0, beyondSize: 0, volatile: 0, unfinished: 0 };
-  const { geometry, fromCopy } = readGeometry(memory);
+  const { geometry, fromCopy, isTornUpgrade } = readGeometry(memory);
   const shape = new Shape(geometry);
   if (fromCopy) findings.add({ where: "geometry", expected: "a right CRC", found: "damage; the copy was used" });
   const { state, loser } = readState(memory, shape);
@@ -46,10 +48,17 @@ export function* analyzing(memory: Memory): Steps<Analysis> {
   const arena = new ChunkArena(shape.pages);
   if (wasClosed) verifyDirectory(memory, shape, directoryPages, state, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
-  const scan = { table, shape, marked, instances, directoryPages, freePages, arena, plan, recovered, findings };
-  yield* new FrameReader(scan).read();
+  settleLayers(instances, geometry.version, plan, findings);
+  const maskPages: number[] = [];
+  const derived = { instances, directoryPages, freePages, arena, plan, recovered, findings, maskPages };
+  yield* new FrameReader({ table, shape, marked, ...derived }).read();
+  verifyMasks(memory, shape, maskPages, findings);
+  const masksCrc = masksChecksum(memory, shape, maskPages);
+  if (wasClosed && masksCrc !== state.masksCrc)
+    findings.add({ where: "masks", expected: `CRC ${state.masksCrc} of all of them`, found: `CRC ${masksCrc}` });
   return {
     geometry,
+    isTornUpgrade,
     state,
     stateLoser: loser,
     plan,
@@ -104,6 +113,27 @@ function verifyDirectory(
   const sum = recordsChecksum(memory, shape, directoryPages);
   if (sum === state.recordsCrc) return;
   findings.add({ where: "directory", expected: `CRC ${state.recordsCrc} of its records`, found: `CRC ${sum}` });
+}
+
+/** The CRC-32 of pages of masks: after a clean close it tells an older self of one from the truth. */
+export function masksChecksum(memory: Memory, shape: Shape, pages: readonly number[]): number {
+  const content = new Uint8Array(shape.pageBytes);
+  let sum = 0;
+  for (const page of pages) {
+    memory.readInto(shape.pageOffset(page), content);
+    sum = crc32(content, sum);
+  }
+  return sum;
+}
+
+// Each index has two bits that are equal, so a single flip is seen at any time.
+function verifyMasks(memory: Memory, shape: Shape, pages: readonly number[], findings: Findings): void {
+  const content = new Uint8Array(shape.pageBytes);
+  for (const page of pages) {
+    memory.readInto(shape.pageOffset(page), content);
+    if (areMasksSound(content)) continue;
+    findings.add({ where: "masks", page, expected: "two equal bits for each index", found: "one bit of a pair" });
+  }
 }
 
 function readChecksums(

@@ -3,7 +3,7 @@ import type { Analysis, FoundInstance } from "./analysis.ts";
 import { kind } from "./claim.ts";
 import type { FreePages } from "./free-pages.ts";
 import { Shape } from "./geometry.ts";
-import { type Geometry, type InstanceRecord, type RegionStateRecord, recordState } from "./layout.ts";
+import { type Geometry, type InstanceRecord, type RegionStateRecord, recordFlags, recordState } from "./layout.ts";
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
 import { nameKey } from "./records.ts";
@@ -16,30 +16,51 @@ const MIN_RESERVE_PAGES = 2;
 
 /** An instance while its region is open. */
 export class InstanceState {
-  readonly owner: number;
+  /** Changes when a snapshot is taken: what was this instance is then below it. */
+  owner: number;
   readonly gate: Gate = new Gate();
   record: InstanceRecord;
-  /** Pages that it has now, tails of runs included. */
+  /** Pages that are claimed for it now: tails of runs and masks included, those of layers below left out. */
   pages: number;
+  /** How many of them are tails of aligned runs. */
+  tails: number;
   /** First index that does not belong to it. */
   limit: number;
+  /** The layer below. */
+  parent: InstanceState | undefined;
   /** Set when it was deleted: handles of it must not touch pages that may belong to others by now. */
   deleted = false;
+  /** Set when its record is free: who looked through it looks again. */
+  isEnded = false;
   /**
    * The pending instance that names this one as its source. Until it is committed or dropped its pages may come back
    * here, so nothing else may change here meanwhile.
    */
   save: InstanceState | undefined;
-  readonly #tables: (PageTable | undefined)[] = [];
+  #tables: (PageTable | undefined)[] = [];
   readonly #arena: ChunkArena;
 
   constructor(found: FoundInstance, arena: ChunkArena) {
     this.owner = found.owner;
     this.record = found.record;
     this.pages = found.pages;
+    this.tails = found.tails;
     this.limit = found.limit;
+    this.deleted = found.record.state === recordState.deleted || found.record.state === recordState.deleting;
     this.#tables[kind.data] = found.data;
+    this.#tables[kind.table] = found.masks;
     this.#arena = arena;
+  }
+
+  /** Takes over the place of another state in all but its handles: what they have of each other is exchanged. */
+  exchange(other: InstanceState): void {
+    [this.owner, other.owner] = [other.owner, this.owner];
+    [this.record, other.record] = [other.record, this.record];
+    [this.pages, other.pages] = [other.pages, this.pages];
+    [this.tails, other.tails] = [other.tails, this.tails];
+    [this.limit, other.limit] = [other.limit, this.limit];
+    [this.parent, other.parent] = [other.parent, this.parent];
+    [this.#tables, other.#tables] = [other.#tables, this.#tables];
   }
 
   /** The page table of a kind. */
@@ -68,8 +89,18 @@ export class InstanceState {
     );
   }
 
+  /** @throws READ_ONLY for a snapshot */
+  refuseReadOnly(): void {
+    if (!this.isReadOnly) return;
+    throw new PerdureError("READ_ONLY", `"${this.record.name}" is a snapshot`);
+  }
+
   get isPending(): boolean {
     return this.record.state === recordState.pending;
+  }
+
+  get isReadOnly(): boolean {
+    return (this.record.flags & recordFlags.readOnly) !== 0;
   }
 }
 
@@ -80,7 +111,8 @@ export class InstanceState {
 export class RegionCore {
   readonly source: string;
   readonly shape: Shape;
-  readonly geometry: Geometry;
+  /** Changes with an upgrade only. */
+  geometry: Geometry;
   readonly freePages: FreePages;
   readonly arena: ChunkArena;
   readonly instances: Map<number, InstanceState> = new Map();
@@ -90,6 +122,13 @@ export class RegionCore {
   /** Records that hold an instance or held one in this generation: owner numbers are not given out twice in one. */
   readonly usedRecords: Set<number> = new Set();
   readonly names: NameLocks = new NameLocks();
+  /** Locks of the names of pages of masks: an array of its own, since one is taken after the lock of a data name. */
+  readonly tableNames: NameLocks = new NameLocks();
+  /**
+   * One word: the lock of all trees of layers. It is taken before any gate is closed, since only under it is known
+   * which layers stand on which.
+   */
+  readonly treeLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   /** One word each: the lock of the directory and the lock of the superblock's record. */
   readonly directoryLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   readonly stateLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
@@ -98,6 +137,8 @@ export class RegionCore {
   readonly reservePages: number;
   /** Where the backing is allocated chunk by chunk. */
   chunks: ThinChunks | undefined;
+  /** Pages that instances are guaranteed and do not have yet. */
+  promised = 0;
   state: RegionStateRecord;
   closed = false;
   #sequence: number;
@@ -115,20 +156,32 @@ export class RegionCore {
     const share = Math.floor(this.shape.pages / RESERVE_SHARE);
     this.reservePages = Math.max(MIN_RESERVE_PAGES, Math.min(MAX_RESERVE_PAGES, share));
     for (const found of analysis.instances.values()) if (!found.ends) this.addInstance(found);
+    for (const instance of this.instances.values()) instance.parent = this.instances.get(instance.record.parent);
   }
 
   addInstance(found: FoundInstance): InstanceState {
     const instance = new InstanceState(found, this.arena);
+    const { record } = found;
     this.instances.set(instance.owner, instance);
-    const source = instance.isPending ? this.instances.get(found.record.source) : undefined;
-    if (source !== undefined) source.save = instance;
-    if (!instance.isPending) this.byName.set(nameKey(found.record.subsystem, found.record.name), instance);
+    instance.parent = this.instances.get(record.parent);
+    if (instance.isPending) this.#beginSave(instance);
+    if (record.state === recordState.live) this.byName.set(nameKey(record.subsystem, record.name), instance);
+    this.promised += missingOf(instance);
     return instance;
+  }
+
+  // What a save takes its pages from, and what it is a layer over, does not change until it ends.
+  #beginSave(instance: InstanceState): void {
+    const source = this.instances.get(instance.record.source);
+    if (source !== undefined) source.save = instance;
+    if (instance.parent !== undefined) instance.parent.save = instance;
   }
 
   removeInstance(instance: InstanceState): void {
     const key = nameKey(instance.record.subsystem, instance.record.name);
+    instance.isEnded = true;
     this.instances.delete(instance.owner);
+    this.promised -= missingOf(instance);
     this.endSave(instance);
     if (this.byName.get(key) === instance) this.byName.delete(key);
   }
@@ -138,11 +191,58 @@ export class RegionCore {
     for (const other of this.instances.values()) if (other.save === instance) other.save = undefined;
   }
 
+  /** Counts pages that an instance was given, or that it lost. */
+  addPages(instance: InstanceState, change: number): void {
+    this.promised -= missingOf(instance);
+    instance.pages += change;
+    this.promised += missingOf(instance);
+  }
+
+  /** Changes what an instance is guaranteed, or whether it is. */
+  change(instance: InstanceState, record: InstanceRecord, deleted: boolean): void {
+    this.promised -= missingOf(instance);
+    instance.record = record;
+    instance.deleted = deleted;
+    this.promised += missingOf(instance);
+  }
+
+  /** Lets the handles of an instance go on with the layer that stands on it and has its name now. */
+  succeed(instance: InstanceState, top: InstanceState): void {
+    instance.exchange(top);
+    instance.parent = top;
+    for (const state of [instance, top]) {
+      this.instances.set(state.owner, state);
+      this.byName.set(nameKey(state.record.subsystem, state.record.name), state);
+    }
+  }
+
+  /** The layers that stand on an instance. */
+  childrenOf(instance: InstanceState): InstanceState[] {
+    return Array.from(this.instances.values()).filter(({ parent }) => parent === instance);
+  }
+
   /** Free pages: with those above the high-water mark, those without memory, and the reserve. The last is metadata. */
   get freeCount(): number {
     const mark = this.state.marks[0];
     const holes = this.chunks === undefined ? 0 : this.chunks.holePages;
     return this.freePages.count + holes + Math.max(0, this.shape.lastPage - mark);
+  }
+
+  /** Version 0 of the format has no layers. */
+  get hasLayers(): boolean {
+    return this.geometry.version > 0;
+  }
+
+  /** @throws UNSUPPORTED_VERSION for what format version 0 does not have */
+  refuseOldFormat(what: string): void {
+    if (this.hasLayers) return;
+    throw new PerdureError(
+      "UNSUPPORTED_VERSION",
+      `${this.source} is of format version 0, which does not have ${what}`,
+      {
+        remedy: "run `perdure upgrade` on it: nothing in it is lost, but older programs cannot open it any longer",
+      },
+    );
   }
 
   /** The next number of the one sequence of the region. */
@@ -154,7 +254,10 @@ export class RegionCore {
   refuseUnusable(): void {
     if (this.closed) throw new PerdureError("CLOSED", `${this.source} was closed`);
     if (this.#poison !== undefined) {
-      throw new PerdureError("POISONED", `an operation on ${this.source} failed half-way`, { cause: this.#poison });
+      const why = this.#poison instanceof Error ? `: ${this.#poison.message}` : "";
+      throw new PerdureError("POISONED", `an operation on ${this.source} failed half-way${why}`, {
+        cause: this.#poison,
+      });
     }
   }
 
@@ -172,7 +275,7 @@ export class RegionCore {
    * whatever else is thrown may have come in the middle of one.
    */
   failed(error: unknown): unknown {
-    if (!isPerdureError(error) || error.code === "EIO") this.poison(error);
+    if (!isPerdureError(error) || error.code === "EIO" || error.code === "MEMORY_LOST") this.poison(error);
     return error;
   }
 
@@ -184,5 +287,10 @@ export class RegionCore {
   }
 }
 
-/** Kinds of pages that belong to instances and stand in page tables of their own. */
+/** How many pages an instance is guaranteed and does not have. One without a name is guaranteed none. */
+export function missingOf({ record, pages, deleted }: InstanceState): number {
+  return deleted ? 0 : Math.max(0, record.quotaMinPages - pages);
+}
+
+/** Kinds of pages that belong to instances, stand in page tables of their own and are bounded by the size. */
 export const tableKinds: readonly number[] = [kind.data, kind.volatile];

@@ -1,7 +1,6 @@
-import { PerdureError, seal } from "../base/index.ts";
+import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import type { InstanceState, RegionCore } from "./core.ts";
-import { writeDual } from "./dual-record.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import {
   firstOwner,
@@ -10,13 +9,12 @@ import {
   maxOwner,
   maxSubsystemBytes,
   recordBytes,
-  recordLayout,
   recordState,
   regionOwner,
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
-import { PageTable } from "./page-table.ts";
-import { limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots } from "./records.ts";
+import { newInstance } from "./read-directory.ts";
+import { blankRecord, limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots, writeRecord } from "./records.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -28,6 +26,14 @@ export interface NewInstance {
   readonly pending: boolean;
   /** Owner to whom the pages of a pending instance go back if it is never committed; 0 for none. */
   readonly source: number;
+  /** The layer that it stands on. */
+  readonly parent?: InstanceState | undefined;
+  /** The one that has the name so far and is to lose it. */
+  readonly replaces?: InstanceState | undefined;
+  readonly quotaMinPages?: number;
+  readonly quotaMaxPages?: number;
+  /** When what it holds was begun, ms since 1970; now by default. */
+  readonly createdMs?: number;
 }
 
 /** Writes instance records. Every change is one dual record, under the lock of the directory. */
@@ -48,66 +54,91 @@ export class Directory {
     validateName("name", wanted.name, maxNameBytes);
     validateSize(wanted.sizeBytes, this.#core.shape.pageBytes);
     return this.#locked(() => {
-      this.#refuseTaken(wanted);
+      this.#refuseTaken(wanted, wanted.replaces);
       // A name has at most one pending save, and a source is in at most one.
       this.#core.instances.get(wanted.source)?.refuseSaved();
       const owner = this.#takeRecord() + firstOwner;
       const now = Date.now();
       const record: InstanceRecord = {
-        ...recordLayout.decode(new Uint8Array(recordLayout.sizeBytes)),
+        ...blankRecord(owner),
         state: wanted.pending ? recordState.pending : recordState.live,
-        owner,
+        parent: wanted.parent?.owner ?? 0,
+        reach: Math.min(wanted.parent?.limit ?? 0, limitOf(wanted.sizeBytes, this.#core.shape.pageBytes)),
         schema: wanted.schema,
         sizeBytes: wanted.sizeBytes,
-        createdMs: now,
+        quotaMinPages: wanted.quotaMinPages ?? 0,
+        quotaMaxPages: wanted.quotaMaxPages ?? 0,
+        createdMs: wanted.createdMs ?? now,
         changedMs: now,
         source: wanted.source,
         subsystem: wanted.subsystem,
         name: wanted.name,
         attributes: wanted.attributes,
       };
-      const written = this.#write(record);
       const { shape, arena } = this.#core;
-      const limit = limitOf(written.sizeBytes, shape.pageBytes);
-      return this.#core.addInstance({
-        owner,
-        record: written,
-        ends: false,
-        limit,
-        data: new PageTable(arena),
-        pages: 0,
-      });
+      return this.#core.addInstance(newInstance(this.#write(record), shape.pageBytes, arena));
     });
   }
 
   /** Rewrites an instance's record. */
   update(instance: InstanceState, change: Partial<InstanceRecord>): void {
+    this.#locked(() => this.#change(instance, change));
+  }
+
+  #change(instance: InstanceState, change: Partial<InstanceRecord>): void {
+    const record = this.#write({ ...instance.record, ...change, changedMs: Date.now() });
+    const isDeleted = record.state === recordState.deleting || record.state === recordState.deleted;
+    this.#core.change(instance, record, isDeleted);
+  }
+
+  /**
+   * Makes an instance live under a name, which its record now has: a pending or deleted one, or one that is renamed.
+   * `replaces` is the one that has the name so far and is to lose it.
+   *
+   * @throws EEXIST when another has the name; EINVAL, ENAMETOOLONG
+   */
+  name(instance: InstanceState, change: Partial<InstanceRecord>, replaces?: InstanceState): void {
+    const { byName } = this.#core;
+    const before = nameKey(instance.record.subsystem, instance.record.name);
+    const wanted = { ...instance.record, ...change };
+    validateName("name", wanted.name, maxNameBytes);
     this.#locked(() => {
-      instance.record = this.#write({ ...instance.record, ...change, changedMs: Date.now() });
+      this.#refuseTaken(wanted, replaces);
+      this.#change(instance, { ...change, state: recordState.live, source: 0, deletedMs: 0 });
+      if (byName.get(before) === instance) byName.delete(before);
+      byName.set(nameKey(wanted.subsystem, wanted.name), instance);
+      this.#core.endSave(instance);
     });
   }
 
-  /** Makes a pending instance live under its name. @throws EEXIST when the name was taken meanwhile */
-  publish(instance: InstanceState): void {
+  /** A deleted instance has no name any longer. */
+  unname(instance: InstanceState, state: number): void {
     this.#locked(() => {
-      this.#refuseTaken(instance.record);
-      instance.record = this.#write({ ...instance.record, state: recordState.live, source: 0, changedMs: Date.now() });
-      this.#core.byName.set(nameKey(instance.record.subsystem, instance.record.name), instance);
-      this.#core.endSave(instance);
+      const { byName } = this.#core;
+      const key = nameKey(instance.record.subsystem, instance.record.name);
+      const deletedMs = state === recordState.deleted ? Date.now() : instance.record.deletedMs;
+      this.#change(instance, { state, deletedMs });
+      if (byName.get(key) === instance) byName.delete(key);
     });
   }
 
   /** Frees the record of an instance that has no pages any longer. */
   end(instance: InstanceState): void {
     this.#locked(() => {
-      const blank = recordLayout.decode(new Uint8Array(recordLayout.sizeBytes));
-      this.#write({ ...blank, owner: instance.owner, state: recordState.free });
+      this.#write(blankRecord(instance.owner));
       this.#core.removeInstance(instance);
     });
   }
 
-  #refuseTaken({ subsystem, name }: { subsystem: string; name: string }): void {
-    if (this.#core.byName.has(nameKey(subsystem, name))) {
+  /** @throws EEXIST, EINVAL, ENAMETOOLONG for what cannot be the name of a new instance */
+  refuseName(wanted: { subsystem: string; name: string }): void {
+    validateName("name", wanted.name, maxNameBytes);
+    this.#refuseTaken(wanted);
+  }
+
+  #refuseTaken({ subsystem, name }: { subsystem: string; name: string }, replaces?: InstanceState): void {
+    const holder = this.#core.byName.get(nameKey(subsystem, name));
+    if (holder !== undefined && holder !== replaces) {
       throw new PerdureError("EEXIST", `there is a ${subsystem} of the name "${name}" already`);
     }
   }
@@ -124,11 +155,7 @@ export class Directory {
   }
 
   #write(record: InstanceRecord): InstanceRecord {
-    const slots = recordSlots(this.#core.shape, this.#core.directoryPages, record.owner - firstOwner);
-    if (slots === undefined) throw new Error(`the record of owner ${record.owner} has no page`);
-    const next = { ...record, sequence: this.#core.nextSequence() };
-    writeDual(this.#writer.memory, slots.a, slots.b, seal(recordLayout.encode(next), recordLayout.fields.crc));
-    return next;
+    return writeRecord(this.#writer.memory, this.#core, record);
   }
 
   #takeRecord(): number {

@@ -1,7 +1,7 @@
 /** One thing on media that no crash leaves behind. */
 export interface Finding {
   /** Which part of the layout. */
-  readonly where: "geometry" | "checksums" | "directory" | "frame";
+  readonly where: "geometry" | "checksums" | "directory" | "frame" | "masks";
   readonly page?: number;
   readonly owner?: number;
   readonly expected: string;

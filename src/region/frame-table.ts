@@ -28,12 +28,14 @@ export function tableProgress(shape: Shape, { firstPage, pages }: FrameBlock, pa
 export class FrameTable {
   readonly #memory: Memory;
   readonly #shape: Shape;
-  readonly #bytes = new Uint8Array(BLOCK_BYTES);
-  readonly #words = new Uint32Array(this.#bytes.buffer);
+  readonly #bytes: Uint8Array;
+  readonly #words: Uint32Array;
 
   constructor(memory: Memory, shape: Shape) {
     this.#memory = memory;
     this.#shape = shape;
+    this.#bytes = new Uint8Array(Math.min(BLOCK_BYTES, shape.tableBytes));
+    this.#words = new Uint32Array(this.#bytes.buffer);
   }
 
   *blocks(): Generator<FrameBlock, void, undefined> {

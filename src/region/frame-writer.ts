@@ -1,9 +1,11 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
-import type { InstanceState, RegionCore } from "./core.ts";
+import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
+import type { MaskPlace } from "./masks.ts";
+import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
 
 declare const draftBrand: unique symbol;
@@ -23,6 +25,8 @@ export class FrameWriter {
   readonly thread: number;
   /** Where this thread looks for its next free page. */
   #hint = 0;
+  /** A page that is read in part is verified whole, here. */
+  #whole: Uint8Array | undefined;
 
   constructor(memory: Memory, core: RegionCore, thread: number) {
     this.memory = memory;
@@ -33,13 +37,18 @@ export class FrameWriter {
   // ---- taking ----------------------------------------------------------------------------------------------
 
   /**
-   * Takes a free page. `overwriting` may use the reserve.
+   * Takes a free page for an instance that is to have one page more, or for the region itself.
    *
    * Rule 5: everything that an operation needs is taken before its first store.
-   * @throws ENOSPC
+   * @throws ENOSPC, EDQUOT
    */
-  take(overwriting: boolean): Draft {
-    if (!overwriting) this.#refuseReserve(1);
+  take(instance?: InstanceState): Draft {
+    this.refuseMore(instance, 1);
+    return this.takeReserved();
+  }
+
+  /** Takes a free page, of the reserve if need be: another one is given back for it soon. @throws ENOSPC */
+  takeReserved(): Draft {
     for (;;) {
       const page = this.core.freePages.take(this.#hint);
       if (page >= 0) {
@@ -52,10 +61,10 @@ export class FrameWriter {
 
   /** Takes `count` single pages, all or none. @throws ENOSPC */
   takeSingles(count: number): Draft[] {
-    this.#refuseReserve(count);
+    this.refuseMore(undefined, count);
     const pages: Draft[] = [];
     try {
-      while (pages.length < count) pages.push(this.take(false));
+      while (pages.length < count) pages.push(this.take());
     } catch (error) {
       for (const page of pages) this.untake(page);
       throw error;
@@ -63,10 +72,10 @@ export class FrameWriter {
     return pages;
   }
 
-  /** Takes an aligned run of 2^order pages. @returns its first page. @throws ENOSPC */
-  takeRun(order: number): Draft {
+  /** Takes an aligned run of 2^order pages for an instance. @returns its first page. @throws ENOSPC, EDQUOT */
+  takeRun(instance: InstanceState, order: number): Draft {
     const length = 2 ** order;
-    this.#refuseReserve(length);
+    this.refuseMore(instance, length);
     for (;;) {
       const page = this.core.freePages.takeRun(order);
       if (page >= 0) return page as Draft;
@@ -79,12 +88,25 @@ export class FrameWriter {
     this.core.freePages.release(page);
   }
 
-  #refuseReserve(pages: number): void {
+  /** What others are guaranteed is not given to this one, nor more than its quota. @throws ENOSPC, EDQUOT */
+  refuseMore(instance: InstanceState | undefined, pages: number): void {
     const { core } = this;
-    if (core.freeCount - pages < core.reservePages) throw this.#noSpace(pages);
-    if (core.chunks === undefined) return;
-    // The reserve has memory before it is needed: else a full file system could not even be overwritten.
-    while (core.freePages.count - pages < core.reservePages) if (!this.#grow()) throw this.#noSpace(pages);
+    if (instance !== undefined) refuseQuota(instance, pages);
+    const others = core.promised === 0 || instance === undefined ? core.promised : core.promised - missingOf(instance);
+    if (core.freeCount - pages < core.reservePages + others) throw this.#noSpace(pages);
+    if (core.chunks !== undefined) this.#backReserve(pages);
+  }
+
+  /** @throws ENOSPC when so many more pages cannot be guaranteed */
+  refusePromise(pages: number): void {
+    const { core } = this;
+    if (pages > 0 && core.freeCount - pages < core.reservePages + core.promised) throw this.#noSpace(pages);
+  }
+
+  /** The reserve has memory before it is needed: else a full file system could not even be overwritten. */
+  #backReserve(pages: number): void {
+    const { freePages, reservePages } = this.core;
+    while (freePages.count - pages < reservePages) if (!this.#grow()) throw this.#noSpace(pages);
   }
 
   /** Finds memory for more pages. @returns false when there are none. @throws ENOSPC when the backing is full */
@@ -93,7 +115,7 @@ export class FrameWriter {
   }
 
   #noSpace(pages: number): PerdureError {
-    const what = pages === 1 ? "a page" : `an aligned run of ${pages} pages`;
+    const what = pages === 1 ? "a page" : `${pages} pages`;
     return new PerdureError("ENOSPC", `${this.core.source} has no room for ${what}`);
   }
 
@@ -123,35 +145,65 @@ export class FrameWriter {
     this.fill(page, ZEROES.subarray(0, this.core.shape.pageBytes));
   }
 
-  /** The bytes of a page, for reading, or for filling a draft. */
-  content(page: number): Uint8Array {
-    return this.memory.bytes(this.core.shape.pageOffset(page), this.core.shape.pageBytes);
+  /**
+   * Fills a draft with the content of another page. Damage is not copied, since the draft's seal would make it good:
+   * the draft is put back.
+   *
+   * @throws DATA_CORRUPT
+   */
+  fillFrom(draft: Draft, page: number): void {
+    const { memory, core } = this;
+    try {
+      if (core.shape.hasSeals) refuseDamaged(memory, core, page);
+    } catch (error) {
+      this.untake(draft);
+      throw error;
+    }
+    this.fill(draft, memory.bytes(core.shape.pageOffset(page), core.shape.pageBytes));
   }
 
   /**
    * Copies a part of a page to `target`. A reader reads with pread(2), since a hole of a full tmpfs is SIGBUS, and
    * looks at the claim after it has copied: a writer may have given the page to somebody else.
    *
-   * @throws EBUSY when it has
+   * @throws EBUSY when it has; DATA_CORRUPT; MEMORY_LOST
    */
-  copyPage(owner: number, index: number, page: number, within: number, target: Uint8Array): void {
+  copyPage(instance: InstanceState, index: number, page: number, within: number, target: Uint8Array): void {
     const offset = this.core.shape.pageOffset(page) + within;
+    if (this.core.shape.hasSeals) this.#copySealed(index, page, within, target);
+    else if (this.memory.readOnly) this.memory.readInto(offset, target);
+    else target.set(this.memory.bytes(offset, target.length));
     if (!this.memory.readOnly) {
-      target.set(this.memory.bytes(offset, target.length));
+      this.memory.refuseLost();
       return;
     }
-    this.memory.readInto(offset, target);
     const now = readEntry(this.memory, this.core.shape, page);
-    const isSame = now.index === index && ownerOf(now.claim) === owner;
+    this.memory.refuseLost();
+    const isSame = now.index === index && isOfLayers(instance, ownerOf(now.claim));
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
     throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
       remedy: "open the region again to see it as it is now",
     });
   }
 
-  /** Rule 1: the content is persisted before any claim makes it reachable. */
+  // What is compared with the seal is the copy that is given out.
+  #copySealed(index: number, page: number, within: number, target: Uint8Array): void {
+    const { pageBytes } = this.core.shape;
+    if (target.length === pageBytes) {
+      readSealed(this.memory, this.core, page, index, target);
+      return;
+    }
+    this.#whole ??= new Uint8Array(pageBytes);
+    readSealed(this.memory, this.core, page, index, this.#whole);
+    target.set(this.#whole.subarray(within, within + target.length));
+  }
+
+  /** Rule 1: the content is persisted before any claim makes it reachable, and its seal with it. */
   persist(page: Draft, pages = 1): Durable {
-    persist(this.memory, this.core.shape.pageOffset(page), pages * this.core.shape.pageBytes);
+    const { shape } = this.core;
+    // A claimed page is handed over with the seal that it has: a new one would make damage good.
+    if (shape.hasSeals && kindOf(this.claimOf(page)) === kind.free) sealPages(this.memory, shape, page, pages);
+    persist(this.memory, shape.pageOffset(page), pages * shape.pageBytes);
     return page as number as Durable;
   }
 
@@ -185,6 +237,13 @@ export class FrameWriter {
 
   revision(page: number): number {
     return revisionOf(this.claimOf(page));
+  }
+
+  /** Rule 4: bits of a mask are set one atomic OR at a time, so two threads lose none. */
+  orMask(page: number, { offset, bits }: MaskPlace): void {
+    const at = this.core.shape.pageOffset(page) + offset;
+    this.memory.or32(at, bits);
+    this.memory.flush(at, 4);
   }
 
   /** True for a tail of an aligned run. */
@@ -225,10 +284,17 @@ export class FrameWriter {
    */
   alone<T>(instance: InstanceState, act: () => T): T {
     this.refuseUnwritable();
-    instance.gate.close(this.thread);
-    try {
+    return this.drained(instance, () => {
       instance.refuseDeleted();
       instance.refuseSaved();
+      return act();
+    });
+  }
+
+  /** As `alone`, whatever the instance is. */
+  drained<T>(instance: InstanceState, act: () => T): T {
+    instance.gate.close(this.thread);
+    try {
       return act();
     } catch (error) {
       throw this.core.failed(error);
@@ -236,4 +302,18 @@ export class FrameWriter {
       instance.gate.open();
     }
   }
+}
+
+/** @throws EDQUOT when so many more pages are more than an instance may have */
+export function refuseQuota({ pages, record }: InstanceState, more: number): void {
+  const most = record.quotaMaxPages;
+  if (most === 0 || pages + more <= most) return;
+  throw new PerdureError("EDQUOT", `"${record.name}" has ${pages} pages, and its quota is ${most}`);
+}
+
+/** True when an owner is the instance or a layer below it: a merge may have handed the page from one to the next. */
+function isOfLayers(instance: InstanceState, owner: number): boolean {
+  let layer: InstanceState | undefined = instance;
+  while (layer !== undefined && layer.owner !== owner) layer = layer.parent;
+  return layer !== undefined;
 }

@@ -1,9 +1,18 @@
 import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
-import type { Memory } from "../memory/index.ts";
-import { formatVersion, type Geometry, geometryLayout, knownFeatures, maxTimeMs } from "./layout.ts";
+import { type Memory, persist } from "../memory/index.ts";
+import {
+  formatVersion,
+  type Geometry,
+  geometryLayout,
+  knownFeatures,
+  maxTimeMs,
+  oldestVersion,
+  readOnlyFeatures,
+} from "./layout.ts";
 
 export const entryBytes = 8;
+export const sealBytes = 4;
 /** A close checksum covers this many bytes of the frame table. */
 export const checksumBlockBytes = 4096;
 /** The copy of the geometry stands this far before the end of the last page. */
@@ -17,7 +26,16 @@ export const defaultChunkPages = 16384;
 /** Fewer pages hold no directory and no data beside their own metadata. */
 const MIN_FREE_PAGES = 8;
 
-/** Where things stand, computed from page size and page count. Offsets and sizes in bytes. */
+/** What of the geometry decides where things stand. */
+export interface Measures {
+  readonly pageBytes: number;
+  readonly pages: number;
+  readonly chunkPages: number;
+  /** Feature bits; none when left out. */
+  readonly readOnlyCompatible?: number;
+}
+
+/** Where things stand, computed from page size, page count and features. Offsets and sizes in bytes. */
 export class Shape {
   readonly pageBytes: number;
   readonly pages: number;
@@ -26,20 +44,34 @@ export class Shape {
   readonly tableBytes: number;
   readonly checksumsOffset: number;
   readonly checksums: number;
+  /** Whether there is a seal table; without one it has no bytes. */
+  readonly hasSeals: boolean;
+  readonly sealsOffset: number;
+  readonly sealsBytes: number;
+  /** Features that this program does not know may have metadata pages of their own: a reader takes them as they are. */
+  readonly hasUnknownParts: boolean;
   /** First page that is not metadata. */
   readonly firstPage: number;
   /** The last page holds the geometry copy. */
   readonly lastPage: number;
+  /** How many indices one page of masks is for. */
+  readonly masksPerPage: number;
 
-  constructor(geometry: { pageBytes: number; pages: number; chunkPages: number }) {
+  constructor(geometry: Measures) {
+    const features = geometry.readOnlyCompatible ?? 0;
     this.pageBytes = geometry.pageBytes;
     this.pages = geometry.pages;
     this.chunkPages = geometry.chunkPages;
     this.tableBytes = this.pages * entryBytes;
     this.checksumsOffset = this.tableOffset + this.tableBytes;
     this.checksums = Math.ceil(this.tableBytes / checksumBlockBytes);
-    this.firstPage = Math.ceil((this.checksumsOffset + 4 * this.checksums) / this.pageBytes);
+    this.hasSeals = (features & readOnlyFeatures.seals) !== 0;
+    this.hasUnknownParts = (features & ~knownFeatures.readOnlyCompatible) !== 0;
+    this.sealsOffset = this.checksumsOffset + 4 * this.checksums;
+    this.sealsBytes = this.hasSeals ? this.pages * sealBytes : 0;
+    this.firstPage = Math.ceil((this.sealsOffset + this.sealsBytes) / this.pageBytes);
     this.lastPage = this.pages - 1;
+    this.masksPerPage = 4 * this.pageBytes;
   }
 
   pageOffset(page: number): number {
@@ -48,6 +80,10 @@ export class Shape {
 
   entryOffset(page: number): number {
     return this.tableOffset + page * entryBytes;
+  }
+
+  sealOffset(page: number): number {
+    return this.sealsOffset + page * sealBytes;
   }
 
   get geometryCopyOffset(): number {
@@ -68,13 +104,14 @@ export function validatePageBytes(pageBytes: number): void {
 }
 
 /** How many pages a range of `lengthBytes` has. @throws EINVAL when that is too few or too many */
-export function pagesOf(lengthBytes: number, pageBytes: number, chunkPages: number): number {
+export function pagesOf(lengthBytes: number, measures: Omit<Measures, "pages">): number {
+  const { pageBytes, chunkPages } = measures;
   if (!Number.isInteger(chunkPages) || chunkPages < 1 || chunkPages >= 2 ** 32) {
     throw new PerdureError("EINVAL", `the mark is raised by a whole number of pages, not by ${chunkPages}`);
   }
   const pages = Math.floor(lengthBytes / pageBytes);
   if (pages >= 2 ** 32) throw new PerdureError("EINVAL", "a region has fewer than 2^32 pages: use larger pages");
-  const shape = new Shape({ pageBytes, pages, chunkPages });
+  const shape = new Shape({ ...measures, pages });
   if (pages - shape.firstPage < MIN_FREE_PAGES) {
     throw new PerdureError("EINVAL", `${lengthBytes} bytes are too few for a region with pages of ${pageBytes} bytes`);
   }
@@ -86,7 +123,7 @@ const SUMMED_FROM = 12;
 
 /** Makes the geometry's bytes with their CRC; magic and type stay zero. */
 export function encodeGeometry(geometry: Omit<Geometry, "crc" | "magicLow" | "magicHigh" | "type">): Uint8Array {
-  const encoded = geometryLayout.encode(geometry);
+  const encoded = geometryLayout.encode({ ...geometry, magicLow: 0, magicHigh: 0, type: 0 });
   geometryLayout.fields.crc.write(new DataView(encoded.buffer), sumOf(encoded));
   return encoded;
 }
@@ -100,10 +137,40 @@ function decodeGeometry(encoded: Uint8Array): Geometry | undefined {
   return geometry.crc === sumOf(encoded) ? geometry : undefined;
 }
 
-/** The geometry of a region, and whether its first place was damaged and the copy used. */
+/** The geometry of a region, and from where it is. */
 export interface FoundGeometry {
   readonly geometry: Geometry;
+  /** Its first place was damaged, and the copy used. */
   readonly fromCopy: boolean;
+  /** An upgrade was killed after the copy was rewritten; the first place is half old, half new. */
+  readonly isTornUpgrade: boolean;
+}
+
+/** Writes a geometry in both of its places: the copy first, so that one of them counts at any time. */
+export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry): void {
+  const encoded = encodeGeometry(geometry);
+  memory.fill(shape.geometryCopyOffset, encoded);
+  persist(memory, shape.geometryCopyOffset, encoded.length);
+  memory.fill(SUMMED_FROM, encoded.subarray(SUMMED_FROM));
+  persist(memory, 0, encoded.length);
+}
+
+/** True for a first place in which version and CRC are each that of the copy or that of an older version. */
+function isTornUpgrade(found: Uint8Array, geometry: Geometry): boolean {
+  const words = [geometryLayout.fields.version.offset, geometryLayout.fields.crc.offset];
+  for (let version = oldestVersion; version < geometry.version; version++) {
+    const [older, newer] = [version, geometry.version].map((one) => encodeGeometry({ ...geometry, version: one }));
+    const isMixed = found.every((byte, at) => {
+      if (at < SUMMED_FROM) return true;
+      const word = words.find((offset) => at >= offset && at < offset + 4);
+      if (word === undefined) return byte === newer[at];
+      return [older, newer].some(
+        (one) => Buffer.compare(one.subarray(word, word + 4), found.subarray(word, word + 4)) === 0,
+      );
+    });
+    if (isMixed) return true;
+  }
+  return false;
 }
 
 /**
@@ -114,13 +181,14 @@ export interface FoundGeometry {
 export function readGeometry(memory: Memory): FoundGeometry {
   const { lengthBytes, source } = memory.ranges[0];
   if (memory.ranges.length > 1) throw new PerdureError("EINVAL", `${source}: a region has one range so far`);
-  const first = decodeGeometry(memory.read(0, geometryLayout.sizeBytes));
+  const head = memory.read(0, geometryLayout.sizeBytes);
+  const first = decodeGeometry(head);
   const geometry = first ?? findCopy(memory);
   if (geometry === undefined) throw new PerdureError("CORRUPT", `${source}: the geometry and its copy are damaged`);
-  if (geometry.version !== formatVersion) {
+  if (geometry.version < oldestVersion || geometry.version > formatVersion) {
     throw new PerdureError(
       "UNSUPPORTED_VERSION",
-      `${source} is of format version ${geometry.version}, not ${formatVersion}`,
+      `${source} is of format version ${geometry.version}; this program knows ${oldestVersion} to ${formatVersion}`,
     );
   }
   const unknown = geometry.incompatible & ~knownFeatures.incompatible;
@@ -136,14 +204,15 @@ export function readGeometry(memory: Memory): FoundGeometry {
       `${source}: ${geometry.pages} pages of ${geometry.pageBytes} bytes do not fit its ${lengthBytes} bytes`,
     );
   }
-  return { geometry, fromCopy: first === undefined };
+  const isTorn = first === undefined && isTornUpgrade(head, geometry);
+  return { geometry, fromCopy: first === undefined && !isTorn, isTornUpgrade: isTorn };
 }
 
 function isPossible(geometry: Geometry, lengthBytes: number): boolean {
   try {
     validatePageBytes(geometry.pageBytes);
     const { pages, pageBytes, chunkPages, createdMs } = geometry;
-    const fits = pages * pageBytes <= lengthBytes && pagesOf(pages * pageBytes, pageBytes, chunkPages) === pages;
+    const fits = pages * pageBytes <= lengthBytes && pagesOf(pages * pageBytes, geometry) === pages;
     return fits && chunkPages > 0 && createdMs <= maxTimeMs;
   } catch (error) {
     // What is a wrong argument when a region is made is damage when it is found.

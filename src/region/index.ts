@@ -9,15 +9,21 @@ export { analyze } from "./analyze.ts";
 export { type CheckReport, checkRegion } from "./check.ts";
 export { describeFinding, type Finding } from "./findings.ts";
 export { Instance } from "./instance.ts";
-export { type Life, type RegionUse, type StartKind, type StartReason } from "./lives.ts";
+export type { DeletedInstance, InstanceInfo, InstanceOptions, InstanceUsage } from "./instance-info.ts";
+export type { Quota } from "./instance-operations.ts";
+export type { PageState } from "./layer-view.ts";
+export { type Life, type RegionUse, type StartKind, type StartReason, startReasons } from "./lives.ts";
 export { type FormatOptions, nativeFormat } from "./native-format.ts";
 export { OpenRegion, type StartReport } from "./open-region.ts";
 export { Page } from "./page.ts";
 export {
-  createRegion,
-  type InstanceInfo,
-  type InstanceOptions,
-  PageRegion,
-  type RegionInfo,
-  type RegionOptions,
-} from "./region.ts";
+  type InstanceAtStake,
+  type PreflightOutcome,
+  type PreflightReport,
+  preflightRegion,
+  type RegionAtStake,
+} from "./preflight.ts";
+export { PageRegion, type RegionInfo } from "./region.ts";
+export { createRegion, type RegionOptions } from "./region-memory.ts";
+export type { ScrubOptions, ScrubProgress, ScrubReport } from "./scrub.ts";
+export { type DamagedPage, DamagedPageError } from "./seals.ts";

@@ -1,72 +1,85 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import { type InstanceState, tableKinds } from "./core.ts";
-import { Directory } from "./directory.ts";
+import type { Directory } from "./directory.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
-import { recordState } from "./layout.ts";
 import { refuseFresh } from "./page-operations.ts";
 import { limitOf } from "./records.ts";
 
-/** The operations on whole instances. Those on its pages drain first, and wait until they end. */
+/** How many pages an instance is guaranteed, and how many it may have; 0 for no limit. */
+export interface Quota {
+  readonly minPages: number;
+  readonly maxPages: number;
+}
+
+/** The operations on one whole instance. Those on its pages drain first, and wait until they end. */
 export class InstanceOperations {
-  readonly directory: Directory;
+  readonly #directory: Directory;
   readonly #writer: FrameWriter;
 
-  constructor(writer: FrameWriter) {
+  constructor(writer: FrameWriter, directory: Directory) {
     this.#writer = writer;
-    this.directory = new Directory(writer);
+    this.#directory = directory;
   }
 
-  /** Makes a pending instance live under its name, whole. @throws EEXIST, EINVAL (it is not pending) */
-  publish(instance: InstanceState): void {
+  /** Gives an instance another name. @throws EEXIST, EBUSY (it is being saved), EINVAL (it is pending) */
+  rename(instance: InstanceState, name: string): void {
     this.#writer.alone(instance, () => {
-      if (!instance.isPending) throw new PerdureError("EINVAL", `"${instance.record.name}" is not pending`);
-      this.directory.publish(instance);
+      if (instance.isPending) throw new PerdureError("EINVAL", `"${instance.record.name}" is pending: it has no name`);
+      this.#directory.name(instance, { name }, instance);
     });
   }
 
-  /** Deletes an instance and frees its pages. @throws EBUSY when one is pinned */
-  delete(instance: InstanceState): void {
+  setAttributes(instance: InstanceState, attributes: Uint8Array): void {
     this.#writer.alone(instance, () => {
-      const pages = this.#pagesFrom(instance, 0);
-      for (const page of pages) this.#writer.core.refusePinned(page);
-      const source = instance.isPending ? this.#writer.core.instances.get(instance.record.source) : undefined;
-      if (source !== undefined) {
-        this.#giveBack(instance, source);
-        return;
-      }
-      // First the record says so: a kill from here on ends in the delete being finished by the next open.
-      this.directory.update(instance, { state: recordState.deleting });
-      instance.deleted = true;
-      this.#withdrawAll(pages);
-      instance.pages = 0;
-      this.directory.end(instance);
+      instance.refuseReadOnly();
+      this.#directory.update(instance, { attributes });
+    });
+  }
+
+  setSchema(instance: InstanceState, schema: number): void {
+    this.#writer.alone(instance, () => this.#directory.update(instance, { schema }));
+  }
+
+  /** @throws ENOSPC when so much cannot be guaranteed, EINVAL */
+  setQuota(instance: InstanceState, { minPages, maxPages }: Quota): void {
+    this.#writer.alone(instance, () => {
+      instance.refuseReadOnly();
+      refuseBadQuota({ minPages, maxPages });
+      this.#writer.refusePromise(Math.max(0, minPages - Math.max(instance.pages, instance.record.quotaMinPages)));
+      this.#directory.update(instance, { quotaMinPages: minPages, quotaMaxPages: maxPages });
     });
   }
 
   /**
    * Changes the size in bytes; pages that do not belong to it any longer are freed.
    *
-   * @throws EBUSY (pinned), EINVAL (the new size cuts an aligned run)
+   * @throws EBUSY (pinned), EINVAL (the new size cuts an aligned run), READ_ONLY (a snapshot)
    */
   resize(instance: InstanceState, sizeBytes: number): void {
     this.#writer.alone(instance, () => {
+      instance.refuseReadOnly();
       refuseFresh(instance);
-      const limit = limitOf(sizeBytes, this.#writer.core.shape.pageBytes);
+      const { core } = this.#writer;
+      const limit = limitOf(sizeBytes, core.shape.pageBytes);
       const pages = limit < instance.limit ? this.#pagesFrom(instance, limit) : [];
-      for (const page of pages) this.#writer.core.refusePinned(page);
+      for (const page of pages) core.refusePinned(page);
       this.#refuseCut(instance, limit);
+      // Nor does what the layer below has there come back with a later growth.
+      const reach = Math.min(instance.record.reach, limit);
       // The size first: pages beyond it belong to nobody. They are gone before a later growth could bring them back.
-      this.directory.update(instance, { sizeBytes });
+      this.#directory.update(instance, { sizeBytes, reach });
       this.#forgetFrom(instance, limit);
-      this.#withdrawAll(pages);
-      instance.pages -= pages.length;
+      const masks = instance.parent === undefined ? [] : this.takeMasksFrom(instance, reach);
+      instance.tails -= pages.filter((page) => this.#writer.isTail(page)).length;
+      this.withdrawAll([...pages, ...masks]);
+      core.addPages(instance, -pages.length - masks.length);
       instance.limit = limit;
     });
   }
 
-  // What a save had taken goes back where it came from, page by page, as the next open would do it.
-  #giveBack(instance: InstanceState, source: InstanceState): void {
+  /** What a save had taken goes back where it came from, page by page, as the next open would do it. */
+  giveBack(instance: InstanceState, source: InstanceState): void {
     const writer = this.#writer;
     const saved = instance.table(kind.data);
     const own = source.table(kind.data);
@@ -75,11 +88,42 @@ export class InstanceOperations {
       writer.claim(page as Durable, source.owner, kind.data, index, writer.revision(page));
       writer.fence();
       own.set(index, page);
-      source.pages++;
+      writer.core.addPages(source, 1);
+      writer.core.addPages(instance, -1);
     }
     instance.deleted = true;
-    instance.pages = 0;
-    this.directory.end(instance);
+    this.#directory.end(instance);
+  }
+
+  /** Every page that is claimed for an instance: data, volatile ones and masks. */
+  pagesOf(instance: InstanceState): number[] {
+    const pages = this.#pagesFrom(instance, 0);
+    const masks = instance.table(kind.table);
+    for (const table of masks.indices(0, 2 ** 32)) pages.push(masks.get(table));
+    return pages;
+  }
+
+  /** Takes the masks from an index on out of the page table. @returns their pages, which are to be withdrawn */
+  takeMasksFrom(instance: InstanceState, reach: number): number[] {
+    const masks = instance.table(kind.table);
+    const taken: number[] = [];
+    const first = Math.ceil(reach / this.#writer.core.shape.masksPerPage);
+    for (const table of masks.indices(first, 2 ** 32)) {
+      taken.push(masks.get(table));
+      masks.set(table, 0);
+    }
+    return taken;
+  }
+
+  /** Heads of runs before their tails, with a persist between; pages are reused when all of it is durable. */
+  withdrawAll(pages: readonly number[]): void {
+    const writer = this.#writer;
+    const tails = pages.filter((page) => writer.isTail(page));
+    for (const page of pages) if (!writer.isTail(page)) writer.withdraw(page);
+    writer.fence();
+    for (const page of tails) writer.withdraw(page);
+    writer.fence();
+    for (const page of pages) writer.core.freePages.release(page);
   }
 
   #pagesFrom(instance: InstanceState, from: number): number[] {
@@ -106,15 +150,11 @@ export class InstanceOperations {
       });
     }
   }
+}
 
-  // Heads of runs before their tails, with a persist between; pages are reused when all of it is durable.
-  #withdrawAll(pages: readonly number[]): void {
-    const writer = this.#writer;
-    const tails = pages.filter((page) => writer.isTail(page));
-    for (const page of pages) if (!writer.isTail(page)) writer.withdraw(page);
-    writer.fence();
-    for (const page of tails) writer.withdraw(page);
-    writer.fence();
-    for (const page of pages) writer.core.freePages.release(page);
-  }
+/** @throws EINVAL for what is no quota */
+export function refuseBadQuota({ minPages, maxPages }: Quota): void {
+  const areCounts = [minPages, maxPages].every((pages) => Number.isSafeInteger(pages) && pages >= 0);
+  if (areCounts && (maxPages === 0 || minPages <= maxPages)) return;
+  throw new PerdureError("EINVAL", `a quota of ${minPages} to ${maxPages} pages: the minimum is not above the maximum`);
 }

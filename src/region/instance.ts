@@ -2,6 +2,8 @@ import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import type { InstanceState } from "./core.ts";
 import { validateSize } from "./directory.ts";
+import type { Quota } from "./instance-operations.ts";
+import type { PageState } from "./layer-view.ts";
 import { attributeBytes } from "./layout.ts";
 import type { OpenRegion } from "./open-region.ts";
 import { Page } from "./page.ts";
@@ -37,9 +39,31 @@ export class Instance {
     return this.#state.record.sizeBytes;
   }
 
-  /** How many pages it has now. */
+  /** How many pages are its own now; what it shares with a snapshot below it is counted there. */
   get pageCount(): number {
     return this.#state.pages;
+  }
+
+  /** True for a snapshot: its pages never change. */
+  get isReadOnly(): boolean {
+    return this.#state.isReadOnly;
+  }
+
+  /** The snapshot that it shares pages with; undefined for none, and for one that was deleted. */
+  get parent(): string | undefined {
+    const { parent } = this.#state;
+    return parent === undefined || parent.deleted ? undefined : parent.record.name;
+  }
+
+  /** Pages that it is guaranteed, and how many it may have (0: no limit). Own pages count, not shared ones. */
+  get quota(): Quota {
+    const { quotaMinPages, quotaMaxPages } = this.#state.record;
+    return { minPages: quotaMinPages, maxPages: quotaMaxPages };
+  }
+
+  /** @throws ENOSPC when so many pages cannot be guaranteed; EINVAL, READ_ONLY */
+  setQuota(quota: Partial<Quota>): void {
+    this.#region.withRoom(() => this.#region.instances.setQuota(this.#state, { ...this.quota, ...quota }));
   }
 
   get created(): Date {
@@ -56,21 +80,24 @@ export class Instance {
     if (attributes.length > attributeBytes) {
       throw new PerdureError("EINVAL", `attributes have at most ${attributeBytes} bytes, not ${attributes.length}`);
     }
-    this.#region.pages.writer.alone(this.#state, () => {
-      this.#region.instances.directory.update(this.#state, { attributes: attributes.slice() });
-    });
+    this.#region.instances.setAttributes(this.#state, attributes.slice());
   }
 
   /** Holds the page at an index, made of zeroes when it is not there. @throws ENOSPC, EINVAL */
   ensure(index: number): Page {
-    return this.#hold(this.#region.pages.ensure(this.#state, kind.data, index), index);
+    return this.#hold(this.#ensure(kind.data, index), index);
   }
 
-  /** Holds the page at an index. @throws ENODATA when there is none */
+  /**
+   * Holds the page at an index; of one that is shared with a snapshot, a copy of its own.
+   *
+   * @throws ENODATA when there is none; ENOSPC, when it has to be copied
+   */
   get(index: number): Page {
     const page = this.#pageAt(index);
     if (page === 0) throw new PerdureError("ENODATA", `"${this.name}" has no page at index ${index}`);
-    return this.#hold(page, index);
+    if (this.#region.memory.readOnly || this.isReadOnly) return this.#hold(page, index);
+    return this.ensure(index);
   }
 
   has(index: number): boolean {
@@ -94,7 +121,7 @@ export class Instance {
     this.#refuseOutside(within, target.length);
     const page = this.#pageAt(index);
     if (page === 0) target.fill(0);
-    else this.#region.pages.writer.copyPage(this.#state.owner, index, page, within, target);
+    else this.#region.pages.writer.copyPage(this.#state, index, page, within, target);
   }
 
   /**
@@ -104,12 +131,30 @@ export class Instance {
    */
   write(index: number, bytes: Uint8Array, within = 0): void {
     this.#refuseOutside(within, bytes.length);
-    this.#region.pages.write(this.#state, index, within, bytes);
+    this.#region.withRoom(() => this.#region.pages.write(this.#state, index, within, bytes));
   }
 
-  /** Frees the page at an index. @returns false when there was none. @throws EBUSY (held), EINVAL (part of a run) */
+  /**
+   * Makes an index empty; a page of its own is freed.
+   *
+   * @returns false when it was empty
+   * @throws EBUSY (held), EINVAL (part of a run), READ_ONLY; ENOSPC where it hides a shared page and that needs a page
+   */
   free(index: number): boolean {
-    return this.#region.pages.free(this.#state, kind.data, index);
+    return this.#region.withRoom(() => this.#region.pages.free(this.#state, kind.data, index));
+  }
+
+  /** What there is at an index: a page of its own, one shared with a snapshot, or none. */
+  stateOf(index: number): PageState {
+    this.#refuseGone();
+    this.#state.refuseOutside(index);
+    return this.#region.pages.view.stateOf(this.#state, index);
+  }
+
+  /** How many pages it shares with the snapshots below it; this walks through all of them. */
+  countShared(): number {
+    this.#refuseGone();
+    return this.#region.pages.view.countShared(this.#state);
   }
 
   /** The indices from `from` to below `end` that have a page, in order. */
@@ -122,13 +167,13 @@ export class Instance {
   /** The first index from `from` on that has a page, or `end`. */
   nextPage(from: number, end: number): number {
     this.#refuseGone();
-    return this.#next(from, end, (first, last) => this.#state.table(kind.data).next(first, last));
+    return this.#next(from, end, (first, last) => this.#region.pages.view.next(this.#state, first, last));
   }
 
   /** The first index from `from` on that has no page, or `end`. */
   nextHole(from: number, end: number): number {
     this.#refuseGone();
-    return this.#next(from, end, (first, last) => this.#state.table(kind.data).nextHole(first, last));
+    return this.#next(from, end, (first, last) => this.#region.pages.view.nextHole(this.#state, first, last));
   }
 
   /**
@@ -138,8 +183,8 @@ export class Instance {
    * @throws ENOSPC (no such run is free), EEXIST (a page stands in the way), EINVAL
    */
   ensureRun(index: number, order: number): Page {
-    const run = this.#region.runs.ensure(this.#state, index, order);
-    return new Page(this.#region.memory, this.#region.core, run.page, run.index, run.pages);
+    const run = this.#region.withRoom(() => this.#region.runs.ensure(this.#state, index, order));
+    return new Page(this.#region.memory, this.#region.core, run.page, run.index, { pages: run.pages });
   }
 
   /** Frees the aligned run that holds an index, whole. @throws ENODATA, EBUSY (held) */
@@ -157,12 +202,13 @@ export class Instance {
       throw new PerdureError("EINVAL", `"${target.name}" belongs to another region: its pages are of another memory`);
     }
     const from = { instance: this.#state, kind: kind.data, index };
-    this.#region.pages.handOver(from, { instance: target.#state, kind: kind.data, index: targetIndex });
+    const to = { instance: target.#state, kind: kind.data, index: targetIndex };
+    this.#region.withRoom(() => this.#region.pages.handOver(from, to));
   }
 
   /** Holds a volatile page: it comes from the same memory, and the next open frees it. @throws ENOSPC, EINVAL */
   ensureVolatile(index: number): Page {
-    return this.#hold(this.#region.pages.ensure(this.#state, kind.volatile, index), index);
+    return this.#hold(this.#ensure(kind.volatile, index), index);
   }
 
   /** Makes the volatile page at an index persistent, by one store after a persist of it. @throws as handOver */
@@ -182,14 +228,63 @@ export class Instance {
     this.#region.instances.resize(this.#state, sizeBytes);
   }
 
-  /** Makes a pending instance live under its name, whole. @throws EEXIST, EINVAL */
-  publish(): void {
-    this.#region.instances.publish(this.#state);
+  /**
+   * Keeps what it holds now as a read-only instance of another name, in no time: all pages are shared. This handle goes
+   * on with the instance that may be written.
+   *
+   * @throws EEXIST, ENAMETOOLONG, ENOSPC, EBUSY (pages held, or being saved), READ_ONLY (a snapshot is one already),
+   * EINVAL (pending, or it has aligned runs or volatile pages), UNSUPPORTED_VERSION
+   */
+  snapshot(name: string): Instance {
+    this.#region.withRoom(() => this.#region.layers.snapshot(this.#state, name));
+    return new Instance(this.#region, this.#state.parent as InstanceState);
   }
 
-  /** Deletes the instance and frees all its pages. @throws EBUSY (held) */
+  /** Makes an instance that shares all pages of this snapshot, and may be written. @throws as snapshot; EINVAL */
+  clone(name: string): Instance {
+    return new Instance(
+      this.#region,
+      this.#region.withRoom(() => this.#region.layers.clone(this.#state, name)),
+    );
+  }
+
+  /**
+   * Gives the name of another instance to this one, whole; the other is deleted. A snapshot stays, and a clone of it
+   * takes the name.
+   *
+   * @throws EBUSY (held, or being saved), READ_ONLY (the other is a snapshot), EINVAL
+   */
+  promote(replaced: Instance): void {
+    this.#region.withRoom(() => this.#region.layers.promote(this.#state, replaced.#state));
+  }
+
+  /** @throws EEXIST, ENAMETOOLONG, EBUSY (being saved), EINVAL */
+  rename(name: string): void {
+    this.#region.instances.rename(this.#state, name);
+  }
+
+  /** Makes a pending instance live under its name, whole. @throws EEXIST, EINVAL */
+  publish(): void {
+    this.#region.layers.publish(this.#state);
+  }
+
+  /**
+   * Deletes the instance: its name is free, and its pages stay until they are needed; `region.undelete` brings it back
+   * until then. A pending one, and one of a region of format version 0, is gone at once.
+   *
+   * @throws EBUSY (held, or being saved)
+   */
   delete(): void {
-    this.#region.instances.delete(this.#state);
+    this.#region.layers.delete(this.#state);
+  }
+
+  /** Deletes the instance for good and frees all its pages. @throws EBUSY (held, or being saved) */
+  purge(): void {
+    this.#region.layers.purge(this.#state);
+  }
+
+  #ensure(kindNumber: number, index: number): number {
+    return this.#region.withRoom(() => this.#region.pages.ensure(this.#state, kindNumber, index));
   }
 
   /** Looks for an index inside of the instance; beyond it there are neither pages nor holes. */
@@ -214,10 +309,10 @@ export class Instance {
   #pageAt(index: number): number {
     this.#region.core.refuseUnusable();
     this.#state.refuseOutside(index);
-    return this.#state.table(kind.data).get(index);
+    return this.#region.pages.view.find(this.#state, index);
   }
 
   #hold(page: number, index: number): Page {
-    return new Page(this.#region.memory, this.#region.core, page, index);
+    return new Page(this.#region.memory, this.#region.core, page, index, { isCopy: this.isReadOnly });
   }
 }

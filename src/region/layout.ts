@@ -5,11 +5,17 @@ import { bytes, type Decoded, Layout, text, u32, u32Array, u64 } from "../base/i
  *
  *     0          4096                                                          end - 512
  *     | superblock | frame table | close checksums | pages ...            pages | geometry copy |
+ *
+ * With the feature "seals" the seal table stands behind the close checksums: one u32 a page.
  */
 export const formatType = 1;
-export const formatVersion = 0;
+export const formatVersion = 1;
+/** Version 0 promised nothing, but it differs so little that it is opened, too; it has no layers. */
+export const oldestVersion = 0;
+/** Bits of `readOnlyCompatible`. A reader that does not know seals reads as if there were none. */
+export const readOnlyFeatures = { seals: 1 } as const;
 /** Feature words that this program knows; an unknown incompatible bit refuses the region. */
-export const knownFeatures = { compatible: 0, readOnlyCompatible: 0, incompatible: 0 } as const;
+export const knownFeatures = { compatible: 0, readOnlyCompatible: readOnlyFeatures.seals, incompatible: 0 } as const;
 
 /** Compatible features: a program that does not know them may use the region all the same. */
 export const compatibleFeatures = {
@@ -43,7 +49,7 @@ export const geometryLayout = new Layout("geometry", 128, {
   magicLow: u32(0, "low half of the magic, the superblock's own commit"),
   magicHigh: u32(4, "high half"),
   type: u32(8, "format type: 1"),
-  version: u32(12, "format version: 0"),
+  version: u32(12, "format version: 1; version 0 has no layers, quotas and deleted instances"),
   compatible: u32(16, "feature bits that an old program may ignore"),
   readOnlyCompatible: u32(20, "feature bits without which a program may only read"),
   incompatible: u32(24, "feature bits without which a program must refuse"),
@@ -60,7 +66,7 @@ export const stateLayout = new Layout("region state", 512, {
   sequence: u64(0, "region-wide sequence of this version of the record"),
   generation: u32(8, "attaches by a writer so far"),
   state: u32(12, "1 open, 2 closed"),
-  failedStarts: u32(16, "opens in a row that were not followed by a close"),
+  failedStarts: u32(16, "opens in a row of which none was healthy: closed, or said to go well"),
   ranges: u32(20, "number of ranges: 1"),
   pages: u32(24, "number of pages over all ranges"),
   ownerPid: u32(28, "process of the last writer, for messages only"),
@@ -69,6 +75,7 @@ export const stateLayout = new Layout("region state", 512, {
   marks: u32Array(56, maxRanges, "high-water mark of each range: pages below it have frame entries"),
   checksumsCrc: u32(120, "CRC-32 of the close checksums, when closed"),
   recordsCrc: u32(124, "CRC-32 of bytes 0 to 507 of every instance record that counts, in order, when closed"),
+  masksCrc: u32(128, "CRC-32 of the pages of masks, in order of their page numbers, when closed"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
 export const regionState = { open: 1, closed: 2 } as const;
@@ -88,24 +95,32 @@ export const lifeLayout = new Layout("life", 64, {
 /** Half of an instance's dual record. Record r stands at byte 1024 r of the directory and belongs to owner r + 2. */
 export const recordLayout = new Layout("instance record", 512, {
   sequence: u64(0, "region-wide sequence of this version of the record"),
-  state: u32(8, "0 free, 1 pending, 2 live, 3 deleting"),
+  state: u32(8, "0 free, 1 pending, 2 live, 3 deleting, 4 deleted"),
   owner: u32(12, "its own owner number"),
-  parent: u32(16, "owner of the layer below, 0 for none (format version 1)"),
-  reach: u32(20, "index at or above which the parent is not asked (format version 1)"),
+  parent: u32(16, "owner of the layer below, 0 for none"),
   schema: u32(24, "schema number of the program that owns the data"),
-  flags: u32(28, "reserved, 0"),
+  flags: u32(28, "bit 0: read-only, a snapshot"),
   sizeBytes: u64(32, "pages at an index of ceil(size / page size) or above do not belong to it"),
-  quotaMinPages: u64(40, "pages guaranteed (format version 1)"),
-  quotaMaxPages: u64(48, "pages at most, 0 for no limit (format version 1)"),
+  quotaMinPages: u64(40, "pages guaranteed"),
+  quotaMaxPages: u64(48, "pages at most, 0 for no limit"),
   createdMs: u64(56, "time of creation, ms since 1970"),
   changedMs: u64(64, "time of the last change of this record"),
   source: u32(72, "pending only: owner to whom its pages go back if it is never committed, 0 for none"),
   subsystem: text(76, 32, "subsystem, UTF-8"),
   name: text(108, 256, "name, UTF-8"),
   attributes: bytes(364, attributeBytes, "belongs to the subsystem"),
+  successor: u32(460, "of a snapshot: the pending layer that takes its old name over, 0 for none"),
+  reach: u64(464, "index at or above which the parent is not asked"),
+  deletedMs: u64(472, "time at which it was deleted, ms since 1970; 0 when it is not"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
-export const recordState = { free: 0, pending: 1, live: 2, deleting: 3 } as const;
+/**
+ * - `pending`: has no name yet; every open drops it
+ * - `deleting`: its pages go; with several children it stays, hidden, until one is left
+ * - `deleted`: has no name any longer, and stays until it is undeleted or its pages are needed
+ */
+export const recordState = { free: 0, pending: 1, live: 2, deleting: 3, deleted: 4 } as const;
+export const recordFlags = { readOnly: 1 } as const;
 export const recordBytes: number = 2 * recordLayout.sizeBytes;
 
 export type Geometry = Decoded<typeof geometryLayout.fields>;

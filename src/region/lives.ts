@@ -12,6 +12,7 @@ export const startReasons = {
   "machine-restarted": { number: 3, kind: "recovered", text: "the machine was restarted while the region was open" },
   "in-use": { number: 5, kind: "warm", text: "another process has the region open; this reader sees it as it is" },
   formatted: { number: 4, kind: "cold", text: "the region was new: it had never been opened" },
+  quarantined: { number: 6, kind: "cold", text: "starts failed in a row: the region before was put aside" },
 } as const satisfies Record<string, { number: number; kind: StartKind; text: string }>;
 
 export type StartReason = keyof typeof startReasons;

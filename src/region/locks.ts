@@ -59,13 +59,20 @@ export class Gate {
   readonly #words = new Int32Array(new SharedArrayBuffer(8));
 
   enter(): void {
-    for (;;) {
-      Atomics.add(this.#words, 0, 1);
-      const closedBy = Atomics.load(this.#words, 1);
-      if (closedBy === 0) return;
-      this.leave();
-      waiting.wait(this.#words, 1, closedBy);
-    }
+    for (let closedBy = this.tryEnter(); closedBy !== 0; closedBy = this.tryEnter()) this.waitFor(closedBy);
+  }
+
+  /** Enters unless it is closed. @returns the thread that closed it, or 0 */
+  tryEnter(): number {
+    Atomics.add(this.#words, 0, 1);
+    const closedBy = Atomics.load(this.#words, 1);
+    if (closedBy !== 0) this.leave();
+    return closedBy;
+  }
+
+  /** Sleeps while the thread that closed it has it closed. */
+  waitFor(closedBy: number): void {
+    waiting.wait(this.#words, 1, closedBy);
   }
 
   leave(): void {
@@ -86,5 +93,19 @@ export class Gate {
 
   open(): void {
     release(this.#words, 1);
+  }
+}
+
+/**
+ * Enters the gates of two instances, or the one of both. Nobody waits at one gate while it is inside of the other: who
+ * closes both would wait for it for ever.
+ */
+export function enterBoth(first: Gate, second: Gate): void {
+  first.enter();
+  if (first === second) return;
+  for (let closedBy = second.tryEnter(); closedBy !== 0; closedBy = second.tryEnter()) {
+    first.leave();
+    second.waitFor(closedBy);
+    first.enter();
   }
 }

@@ -3,14 +3,23 @@ import { atOnce, PerdureError, seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
-import { defaultChunkPages, defaultPageBytes, encodeGeometry, pagesOf, Shape, validatePageBytes } from "./geometry.ts";
+import {
+  defaultChunkPages,
+  defaultPageBytes,
+  encodeGeometry,
+  type Measures,
+  pagesOf,
+  Shape,
+  validatePageBytes,
+} from "./geometry.ts";
 import {
   compatibleFeatures,
   formatType,
   formatVersion,
-  knownFeatures,
+  type Geometry,
   lifeLayout,
   maxLives,
+  readOnlyFeatures,
   regionState,
   stateLayout,
   stateSlots,
@@ -18,7 +27,7 @@ import {
 } from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";
 import { writeFreshEntries } from "./state-record.ts";
-import { allocateMetadata } from "./thin-chunks.ts";
+import { allocateMetadata, isThin } from "./thin-chunks.ts";
 
 /** What is fixed for ever when a region is formatted. */
 export interface FormatOptions {
@@ -26,46 +35,49 @@ export interface FormatOptions {
   readonly pageBytes?: number;
   /** By how many pages the high-water mark is raised at a time. */
   readonly chunkPages?: number;
+  /** Keep a checksum of the content of every page, in a seal table. */
+  readonly checksums?: boolean;
   /** Allocate the backing chunk by chunk. */
   readonly thin?: boolean;
 }
 
-interface Plan {
-  readonly pageBytes: number;
-  readonly chunkPages: number;
-  readonly thin: boolean;
-}
-
 /** The native format: type 1 of the registry. */
 export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
-  const plan = { pageBytes: defaultPageBytes, chunkPages: defaultChunkPages, thin: false, ...options };
+  const measures = {
+    pageBytes: options.pageBytes ?? defaultPageBytes,
+    chunkPages: options.chunkPages ?? defaultChunkPages,
+    readOnlyCompatible: options.checksums === true ? readOnlyFeatures.seals : 0,
+    compatible: options.thin === true ? compatibleFeatures.thin : 0,
+  };
   return {
     type: formatType,
     name: "region",
-    validate: (memory) => void shapeOf(memory, plan),
-    format: (memory) => formatRegion(memory, plan),
+    validate: (memory) => void shapeOf(memory, measures),
+    format: (memory) => formatRegion(memory, measures),
     probe: (memory) => atOnce(OpenRegion.open(memory)),
     probeInSteps: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }
 
-function shapeOf(memory: Memory, { pageBytes, chunkPages, thin }: Plan): Shape {
-  validatePageBytes(pageBytes);
-  if (thin && memory.space === undefined) {
+type Wanted = Required<Omit<Measures, "pages">> & Pick<Geometry, "compatible">;
+
+function shapeOf(memory: Memory, wanted: Wanted): Shape {
+  validatePageBytes(wanted.pageBytes);
+  if (isThin(wanted) && memory.space === undefined) {
     throw new PerdureError("ENODEV", `${memory.ranges[0].source} has no holes: all of it is there anyway`, {
       remedy: "leave `thin` out; it is for files on tmpfs, ext4 or xfs and for memfds",
     });
   }
-  return new Shape({ pageBytes, pages: pagesOf(memory.ranges[0].lengthBytes, pageBytes, chunkPages), chunkPages });
+  return new Shape({ ...wanted, pages: pagesOf(memory.ranges[0].lengthBytes, wanted) });
 }
 
-function formatRegion(memory: Memory, plan: Plan): void {
-  const { pageBytes, chunkPages } = plan;
-  const shape = shapeOf(memory, plan);
+function formatRegion(memory: Memory, wanted: Wanted): void {
+  const shape = shapeOf(memory, wanted);
+  const { chunkPages } = wanted;
   const { pages } = shape;
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
-  if (plan.thin && memory.space !== undefined) {
+  if (isThin(wanted) && memory.space !== undefined) {
     // What was there is gone with its memory, so that nothing is stored into a hole below.
     memory.space.punch(0, memory.sizeBytes);
     allocateMetadata(memory.space, shape, mark);
@@ -82,13 +94,11 @@ function formatRegion(memory: Memory, plan: Plan): void {
   writeDual(memory, stateSlots.a, stateSlots.b, seal(state, stateLayout.fields.crc));
   const geometry = encodeGeometry({
     version: formatVersion,
-    ...knownFeatures,
-    compatible: plan.thin ? compatibleFeatures.thin : 0,
-    pageBytes,
+    incompatible: 0,
+    ...wanted,
     uuid: randomBytes(16),
     createdMs: Date.now(),
     pages,
-    chunkPages,
   });
   memory.fill(shape.geometryCopyOffset, geometry);
   persist(memory, shape.geometryCopyOffset, geometry.length);

@@ -1,16 +1,21 @@
-import { crc32, isSealed, PerdureError, type Steps } from "../base/index.ts";
+import { crc32, isPerdureError, isSealed, PerdureError, type Steps } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyzing, tableChecksums } from "./analyze.ts";
+import { analyzing, masksChecksum, tableChecksums } from "./analyze.ts";
+import { kind, kindOf } from "./claim.ts";
 import { RegionCore } from "./core.ts";
+import { Directory } from "./directory.ts";
 import { describeFinding } from "./findings.ts";
-import { FrameTable } from "./frame-table.ts";
+import { type FrameBlock, FrameTable } from "./frame-table.ts";
 import { FrameWriter } from "./frame-writer.ts";
+import { writeGeometry } from "./geometry.ts";
 import { InstanceOperations } from "./instance-operations.ts";
-import { type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
+import { LayerOperations } from "./layer-operations.ts";
+import { formatVersion, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
 import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
+import { asideOf } from "./quarantine.ts";
 import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
@@ -27,8 +32,10 @@ export interface StartReport {
   /** One sentence for people. */
   readonly text: string;
   readonly generation: number;
-  /** Opens in a row, this one included, that were not followed by a close. */
+  /** Opens in a row, this one included, of which none was healthy so far: closed, or said to go well. */
   readonly failedStarts: number;
+  /** Where the region was put aside for which this fresh one stands. */
+  readonly quarantined: string | undefined;
   /** Pages that recovery withdrew, by cause. */
   readonly recovered: Recovered;
   /** Dual records whose second slot was healed. */
@@ -47,6 +54,7 @@ export class OpenRegion {
   readonly pages: PageOperations;
   readonly runs: RunOperations;
   readonly instances: InstanceOperations;
+  readonly layers: LayerOperations;
   readonly #opening: Opening | undefined;
   readonly #thread: number;
 
@@ -65,7 +73,9 @@ export class OpenRegion {
     const writer = new FrameWriter(memory, core, thread);
     this.pages = new PageOperations(writer);
     this.runs = new RunOperations(writer);
-    this.instances = new InstanceOperations(writer);
+    const directory = new Directory(writer);
+    this.instances = new InstanceOperations(writer, directory);
+    this.layers = new LayerOperations(writer, directory, this.instances);
   }
 
   /**
@@ -91,12 +101,15 @@ export class OpenRegion {
       text: startReasons[reason].text,
       generation: core.state.generation,
       failedStarts: core.state.failedStarts,
+      quarantined: asideOf(memory),
       recovered: analysis.recovered,
       healed: healedOf(analysis),
       openMs: performance.now() - began,
       previousPid: lastOwnerOf(analysis.state),
     };
-    return new OpenRegion(memory, core, start, opening, WRITER);
+    const region = new OpenRegion(memory, core, start, opening, WRITER);
+    if (opening !== undefined) region.layers.finishDeleting();
+    return region;
   }
 
   /** The same region for another thread, with that thread's own handle of the memory. */
@@ -105,10 +118,41 @@ export class OpenRegion {
   }
 
   /**
+   * Runs an operation that needs pages; when there are none, the instances that were deleted longest ago are purged for
+   * it. An operation that finds no page has stored nothing, so it is begun anew.
+   *
+   * @throws ENOSPC when nothing is left to purge
+   */
+  withRoom<T>(act: () => T): T {
+    for (;;) {
+      try {
+        return act();
+      } catch (error) {
+        if (!isPerdureError(error, "ENOSPC") || !this.layers.purgeOldest()) throw error;
+      }
+    }
+  }
+
+  /** Raises the format version to the one of this program. @throws READ_ONLY, POISONED, EIO */
+  upgrade(): void {
+    const { core, memory } = this;
+    core.refuseUnusable();
+    if (memory.readOnly) throw new PerdureError("READ_ONLY", `${core.source} was opened read-only`);
+    if (core.geometry.version === formatVersion) return;
+    const geometry = { ...core.geometry, version: formatVersion };
+    try {
+      writeGeometry(memory, core.shape, geometry);
+    } catch (error) {
+      throw core.failed(error);
+    }
+    core.geometry = geometry;
+  }
+
+  /**
    * Looks whether another writer took the region over, which two device nodes of one device make possible: the lock
    * does not see that. A foreign generation poisons this handle.
    *
-   * @throws POISONED
+   * @throws POISONED, MEMORY_LOST
    */
   refuseForeign(): void {
     this.core.refuseUnusable();
@@ -123,9 +167,32 @@ export class OpenRegion {
     acquire(this.core.stateLock, 0, this.#thread);
     try {
       const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
-      return isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+      const generation = isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
+      this.memory.refuseLost();
+      return generation;
     } finally {
       release(this.core.stateLock, 0);
+    }
+  }
+
+  /**
+   * Says that this start went well, so that failed starts are counted from 0 again. Once is enough; a reader has
+   * nothing to say.
+   *
+   * @throws EIO, POISONED, CLOSED
+   */
+  healthy(): void {
+    const { core, memory } = this;
+    core.refuseUnusable();
+    if (memory.readOnly || core.state.failedStarts === 0) return;
+    this.refuseForeign();
+    acquire(core.stateLock, 0, this.#thread);
+    try {
+      writeState(memory, core, { failedStarts: 0 });
+    } catch (error) {
+      throw core.failed(error);
+    } finally {
+      release(core.stateLock, 0);
     }
   }
 
@@ -133,7 +200,7 @@ export class OpenRegion {
    * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
    * as it is: the next open recovers it.
    *
-   * @throws EBUSY while pages are held; EIO, POISONED
+   * @throws EBUSY while pages are held; EIO, MEMORY_LOST, POISONED; ENOENT when the file was deleted meanwhile
    */
   close(): void {
     const { core } = this;
@@ -143,7 +210,8 @@ export class OpenRegion {
       if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
     } catch (error) {
       // Closing once more gives the memory up as it is; the next open recovers it.
-      throw core.failed(error);
+      core.poison(error);
+      throw error;
     }
     core.closed = true;
   }
@@ -156,7 +224,11 @@ export class OpenRegion {
     try {
       const { shape } = core;
       const sums: number[] = [];
-      for (const { bytes } of new FrameTable(memory, shape).blocks()) sums.push(...tableChecksums(bytes));
+      const masks: number[] = [];
+      for (const block of new FrameTable(memory, shape).blocks()) {
+        sums.push(...tableChecksums(block.bytes));
+        collectMasks(block, core.state.marks[0], masks);
+      }
       const encoded = new Uint8Array(Uint32Array.from(sums).buffer);
       fillAcrossWindows(memory, shape.checksumsOffset, encoded);
       persist(memory, shape.checksumsOffset, encoded.length);
@@ -164,7 +236,8 @@ export class OpenRegion {
       // Everything before is durable when the record says "closed".
       const checksumsCrc = crc32(encoded);
       const recordsCrc = recordsChecksum(memory, shape, core.directoryPages);
-      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc });
+      const masksCrc = masksChecksum(memory, shape, masks);
+      writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc, masksCrc });
       memory.sync();
     } finally {
       release(core.stateLock, 0);
@@ -178,9 +251,15 @@ function chunksOf(memory: Memory, core: RegionCore): ThinChunks | undefined {
   return new ThinChunks(memory, core.shape, core.freePages, use);
 }
 
+/** Adds the pages of masks of a part of the frame table, which is only good below the mark. */
+function collectMasks({ words, firstPage, pages }: FrameBlock, marked: number, masks: number[]): void {
+  for (let k = 0; k < Math.min(pages, marked - firstPage); k++)
+    if (kindOf(words[2 * k + 1]) === kind.table) masks.push(firstPage + k);
+}
+
 function reasonOf(memory: Memory, state: RegionStateRecord): StartReason {
   if (memory.readOnly && memory.hasWriter) return "in-use";
-  if (state.generation === 0) return "formatted";
+  if (state.generation === 0) return asideOf(memory) === undefined ? "formatted" : "quarantined";
   if (state.state === regionState.closed) return "closed";
   return Buffer.compare(state.bootId, ownerIdentity().bootId) === 0 ? "owner-died" : "machine-restarted";
 }

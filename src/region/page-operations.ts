@@ -1,8 +1,10 @@
 import { assert, PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import type { InstanceState, RegionCore } from "./core.ts";
-import type { Draft, FrameWriter } from "./frame-writer.ts";
-import { acquire, release } from "./locks.ts";
+import { type Draft, type FrameWriter, refuseQuota } from "./frame-writer.ts";
+import { LayerView } from "./layer-view.ts";
+import { acquire, enterBoth, release } from "./locks.ts";
+import { Masks } from "./masks.ts";
 import type { PageTable } from "./page-table.ts";
 
 /** What a claim claims, apart from the owner: a kind and an index. */
@@ -19,24 +21,30 @@ export interface Place {
  */
 export class PageOperations {
   readonly writer: FrameWriter;
+  readonly view: LayerView;
   readonly #core: RegionCore;
   readonly #locks: Int32Array;
+  readonly #masks: Masks;
 
   constructor(writer: FrameWriter) {
     this.writer = writer;
     this.#core = writer.core;
     this.#locks = writer.core.names.words;
+    this.view = new LayerView(writer.memory, writer.core);
+    this.#masks = new Masks(writer, this.view);
   }
 
-  /** The page at a place, made and zeroed when there is none. @throws ENOSPC, EINVAL */
+  /** The page at a place; where there is none, one of zeroes, or a copy of the one shared. @throws ENOSPC, EINVAL */
   ensure(instance: InstanceState, kindNumber: number, index: number): number {
     const stripe = this.#begin(instance, index);
     try {
       const table = instance.table(kindNumber);
       const present = table.get(index);
       if (present !== 0) return present;
-      const draft = this.writer.take(false);
-      this.writer.zero(draft);
+      const shared = this.#inherited(instance, kindNumber, index);
+      const draft = this.writer.take(instance);
+      if (shared === 0) this.writer.zero(draft);
+      else this.writer.fillFrom(draft, shared);
       return this.#publish(instance, table, kindNumber, index, draft);
     } catch (error) {
       throw this.#core.failed(error);
@@ -57,11 +65,13 @@ export class PageOperations {
       const table = instance.table(kind.data);
       const old = table.get(index);
       if (old === 0) {
-        this.#publish(instance, table, kind.data, index, this.#compose(this.writer.take(false), 0, within, source));
+        const shared = this.#inherited(instance, kind.data, index);
+        const draft = this.#compose(this.writer.take(instance), shared, within, source);
+        this.#publish(instance, table, kind.data, index, draft);
         return;
       }
       this.#refuseFixed(old);
-      this.#replace(instance, table, index, old, this.#compose(this.writer.take(true), old, within, source));
+      this.#replace(instance, table, index, old, this.#compose(this.writer.takeReserved(), old, within, source));
     } catch (error) {
       throw this.#core.failed(error);
     } finally {
@@ -69,19 +79,28 @@ export class PageOperations {
     }
   }
 
-  /** Withdraws the page at a place. @returns false when there was none. @throws EBUSY (pinned), EINVAL (in a run) */
+  /**
+   * Makes a place empty: where a layer below shows a page, its mask says so first, and then the own page is withdrawn.
+   * The other order would show older data after a kill.
+   *
+   * @returns false when it was empty
+   * @throws EBUSY (pinned), EINVAL (in a run), ENOSPC (no page for the mask)
+   */
   free(instance: InstanceState, kindNumber: number, index: number): boolean {
     const stripe = this.#begin(instance, index);
     try {
       const table = instance.table(kindNumber);
       const page = table.get(index);
-      if (page === 0) return false;
-      this.#refuseFixed(page);
+      const shared = this.#inherited(instance, kindNumber, index);
+      if (page === 0 && shared === 0) return false;
+      if (page !== 0) this.#refuseFixed(page);
+      if (shared !== 0) this.#masks.set(instance, index);
+      if (page === 0) return true;
       this.writer.withdraw(page);
       this.writer.fence();
       // Only now may a reader see the hole: before, a kill could bring the page back.
       table.set(index, 0);
-      instance.pages--;
+      this.#core.addPages(instance, -1);
       this.#core.freePages.release(page);
       return true;
     } catch (error) {
@@ -99,17 +118,13 @@ export class PageOperations {
   handOver(from: Place, to: Place): void {
     refuseLoss(from, to);
     this.writer.refuseUnwritable();
-    from.instance.gate.enter();
+    enterBoth(from.instance.gate, to.instance.gate);
     try {
-      if (to.instance !== from.instance) to.instance.gate.enter();
-      try {
-        this.#handOverInside(from, to);
-      } finally {
-        if (to.instance !== from.instance) to.instance.gate.leave();
-      }
+      this.#handOverInside(from, to);
     } catch (error) {
       throw this.#core.failed(error);
     } finally {
+      if (to.instance !== from.instance) to.instance.gate.leave();
       from.instance.gate.leave();
     }
   }
@@ -122,6 +137,7 @@ export class PageOperations {
     instance.gate.enter();
     try {
       instance.refuseOutside(index);
+      instance.refuseReadOnly();
       refuseFresh(instance);
       const stripe = this.#core.names.stripeOf(instance.owner, index);
       acquire(this.#locks, stripe, this.writer.thread);
@@ -152,10 +168,15 @@ export class PageOperations {
   #compose(draft: Draft, old: number, within: number, source: Uint8Array): Draft {
     if (source.length < this.#core.shape.pageBytes) {
       if (old === 0) this.writer.zero(draft);
-      else this.writer.fill(draft, this.writer.content(old));
+      else this.writer.fillFrom(draft, old);
     }
     this.writer.fill(draft, source, within);
     return draft;
+  }
+
+  /** The page that the layers below show at a place. */
+  #inherited(instance: InstanceState, kindNumber: number, index: number): number {
+    return instance.parent === undefined || kindNumber !== kind.data ? 0 : this.view.inherited(instance, index);
   }
 
   /** Claims a page for a place that has none. */
@@ -164,7 +185,7 @@ export class PageOperations {
     this.writer.claim(durable, instance.owner, kindNumber, index, 0);
     this.writer.fence();
     table.set(index, durable);
-    instance.pages++;
+    this.#core.addPages(instance, 1);
     return durable;
   }
 
@@ -180,6 +201,8 @@ export class PageOperations {
   #handOverInside(from: Place, to: Place): void {
     from.instance.refuseOutside(from.index);
     to.instance.refuseOutside(to.index);
+    from.instance.refuseReadOnly();
+    to.instance.refuseReadOnly();
     refuseFresh(from.instance);
     const { names } = this.#core;
     const stripeFrom = names.stripeOf(from.instance.owner, from.index);
@@ -206,22 +229,25 @@ export class PageOperations {
     const source = from.instance.table(from.kind);
     const target = to.instance.table(to.kind);
     const page = source.get(from.index);
-    if (page === 0) throw new PerdureError("ENODATA", `there is no page at index ${from.index}`);
+    if (page === 0) throw new PerdureError("ENODATA", `there is no page of its own at index ${from.index}`);
     const victim = target.get(to.index);
     if (victim === page) return;
     this.#refuseFixed(page);
     if (victim !== 0) this.#refuseFixed(victim);
+    else if (to.instance !== from.instance) refuseQuota(to.instance, 1);
+    // Else what a layer below has there would show when the page is gone.
+    if (this.#inherited(from.instance, from.kind, from.index) !== 0) this.#masks.set(from.instance, from.index);
     // Only content of live, persistent pages is known to be durable already.
     const durable = this.writer.persist(page as Draft);
     const revision = victim === 0 ? this.writer.revision(page) : (this.writer.revision(victim) + 1) & 3;
     this.writer.claim(durable, to.instance.owner, to.kind, to.index, revision);
     this.writer.fence();
     target.set(to.index, page);
-    to.instance.pages++;
+    this.#core.addPages(to.instance, 1);
     source.set(from.index, 0);
-    from.instance.pages--;
+    this.#core.addPages(from.instance, -1);
     if (victim === 0) return;
-    to.instance.pages--;
+    this.#core.addPages(to.instance, -1);
     this.writer.withdrawAndRelease(victim);
   }
 

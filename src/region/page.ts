@@ -1,6 +1,7 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import type { RegionCore } from "./core.ts";
+import { readSealed, sealAgain, unsealPages } from "./seals.ts";
 
 /**
  * A page, or an aligned run of pages, held in place: while the handle lives it is never moved, replaced or reused, and
@@ -14,11 +15,22 @@ export class Page implements Disposable {
   readonly #memory: Memory;
   readonly #core: RegionCore;
   readonly #pages: number;
+  readonly #isCopy: boolean;
   #held = true;
   /** What a reader was given: its mapping must not be touched where the file has a hole. */
   #copy: Uint8Array | undefined;
 
-  constructor(memory: Memory, core: RegionCore, number: number, index: number, pages = 1) {
+  /** `isCopy`: it belongs to a snapshot, so what is given out is a copy. */
+  constructor(
+    memory: Memory,
+    core: RegionCore,
+    number: number,
+    index: number,
+    { pages = 1, isCopy = false }: { pages?: number; isCopy?: boolean } = {},
+  ) {
+    this.#isCopy = isCopy || memory.readOnly;
+    // Stores through a view cannot be followed: a page that is held to be written is not sealed.
+    if (core.shape.hasSeals && !this.#isCopy) unsealPages(memory, core, number, pages);
     this.#memory = memory;
     this.#core = core;
     this.number = number;
@@ -28,18 +40,28 @@ export class Page implements Disposable {
   }
 
   /**
-   * The memory itself; for a reader a copy of it. Stores here are kept at once, one machine word at a time: what must
-   * change as a whole is written with `instance.write`. Empty after the region was closed.
+   * The memory itself; for a reader, and of a snapshot, a copy of it. Stores here are kept at once, one machine word at
+   * a time: what must change as a whole is written with `instance.write`. Empty after the region was closed.
    *
-   * @throws CLOSED when the page was disposed or the region closed
+   * @throws CLOSED when the page was disposed or the region closed; for a reader DATA_CORRUPT, EBUSY
    */
   get bytes(): Uint8Array {
     this.#refuseGone();
     const offset = this.#core.shape.pageOffset(this.number);
     const lengthBytes = this.#pages * this.#core.shape.pageBytes;
-    if (!this.#memory.readOnly) return this.#memory.bytes(offset, lengthBytes);
-    this.#copy ??= this.#memory.read(offset, lengthBytes);
+    if (!this.#isCopy) return this.#memory.bytes(offset, lengthBytes);
+    this.#copy ??= this.#core.shape.hasSeals ? this.#copySealed() : this.#memory.read(offset, lengthBytes);
     return this.#copy;
+  }
+
+  #copySealed(): Uint8Array {
+    const { pageBytes } = this.#core.shape;
+    const copy = new Uint8Array(this.#pages * pageBytes);
+    for (let k = 0; k < this.#pages; k++) {
+      const part = copy.subarray(k * pageBytes, (k + 1) * pageBytes);
+      readSealed(this.#memory, this.#core, this.number + k, this.index + k, part);
+    }
+    return copy;
   }
 
   /** Makes the bytes durable as far as the backing promises. @throws EIO, CLOSED */
@@ -61,6 +83,7 @@ export class Page implements Disposable {
     if (this.#core.closed) throw new PerdureError("CLOSED", "the region was closed");
   }
 
+  /** Lets the page go. In a region with checksums what nobody holds any longer is sealed again. @throws EIO */
   [Symbol.dispose](): void {
     if (!this.#held) return;
     this.#held = false;
@@ -69,5 +92,7 @@ export class Page implements Disposable {
       if (count > 1) this.#core.pins.set(this.number + k, count - 1);
       else this.#core.pins.delete(this.number + k);
     }
+    if (!this.#core.shape.hasSeals || this.#isCopy || this.#core.closed || this.#core.isPoisoned) return;
+    sealAgain(this.#memory, this.#core, this.number, this.#pages);
   }
 }

@@ -20,7 +20,7 @@ import {
   regionOwner,
 } from "./layout.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
-import { limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots } from "./records.ts";
+import { limitOf, maxSizeOf, recordCapacity, recordSlots } from "./records.ts";
 
 /** Two claims of one name after a killed replace: the newer revision wins. Anything else is corruption. */
 export function newerOf(pageA: number, claimA: number, pageB: number, claimB: number): number {
@@ -81,7 +81,7 @@ export interface Directory {
   readonly sequence: number;
 }
 
-/** Reads every record once; decides which of two records of one name counts. */
+/** Reads every record once. What becomes of the instances that they tell of is settled after. */
 export function readRecords(
   memory: Memory,
   shape: Shape,
@@ -91,32 +91,29 @@ export function readRecords(
   arena: ChunkArena,
 ): Directory {
   const instances = new Map<number, FoundInstance>();
-  const live = new Map<string, FoundInstance>();
   let sequence = 0;
   for (const { owner, dual } of eachRecord(memory, shape, directoryPages)) {
     const read = readRecord(owner, dual, shape.pageBytes, plan, findings);
     if (read === undefined) continue;
     sequence = Math.max(sequence, read.sequence);
     if (read.state === recordState.free) continue;
-    const ends = read.state !== recordState.live;
-    const limit = ends ? 0 : limitOf(read.sizeBytes, shape.pageBytes);
-    const instance = { owner: read.owner, record: read, ends, limit, data: new PageTable(arena), pages: 0 };
-    instances.set(instance.owner, instance);
-    if (!ends) keepNewer(live, instance);
+    instances.set(read.owner, newInstance(read, shape.pageBytes, arena));
   }
-  for (const instance of instances.values()) if (instance.ends) plan.endRecords.push(instance.owner);
   return { instances, sequence };
 }
 
-// Two live records of one name: the newer sequence wins, the other ends.
-function keepNewer(live: Map<string, FoundInstance>, instance: FoundInstance): void {
-  const key = nameKey(instance.record.subsystem, instance.record.name);
-  const other = live.get(key);
-  const loser = other !== undefined && other.record.sequence > instance.record.sequence ? instance : other;
-  if (loser !== instance) live.set(key, instance);
-  if (loser === undefined) return;
-  loser.ends = true;
-  loser.limit = 0;
+/** An instance without pages. */
+export function newInstance(record: InstanceRecord, pageBytes: number, arena: ChunkArena): FoundInstance {
+  return {
+    owner: record.owner,
+    record,
+    ends: false,
+    limit: limitOf(record.sizeBytes, pageBytes),
+    data: new PageTable(arena),
+    masks: new PageTable(arena),
+    pages: 0,
+    tails: 0,
+  };
 }
 
 /**
@@ -173,11 +170,13 @@ function readRecord(
 // A right CRC says that the bytes are as they were written, not that whoever wrote them meant well.
 function problemOf(record: InstanceRecord, owner: number, pageBytes: number): string | undefined {
   if (record.owner !== owner || owner > maxOwner) return `owner ${record.owner}`;
-  if (record.state > recordState.deleting) return `state ${record.state}`;
-  if (record.parent !== 0) return `a parent (${record.parent}), which this format version does not have`;
+  if (record.state > recordState.deleted) return `state ${record.state}`;
+  if (record.parent === owner) return "itself as its parent";
   if (!(record.sizeBytes <= maxSizeOf(pageBytes))) return "a size that no index reaches";
   if (!(record.sequence < maxSequence)) return `a sequence of ${record.sequence}`;
-  if (!(Math.max(record.createdMs, record.changedMs) <= maxTimeMs)) return "a time that no clock shows";
+  if (!(Math.max(record.createdMs, record.changedMs, record.deletedMs) <= maxTimeMs))
+    return "a time that no clock shows";
+  if (!(record.reach <= 2 ** 32)) return "a reach that no index has";
   if (Number.isNaN(record.quotaMinPages + record.quotaMaxPages)) return "a quota above 2^53";
   const fits =
     Buffer.byteLength(record.name) <= maxNameBytes && Buffer.byteLength(record.subsystem) <= maxSubsystemBytes;

@@ -33,6 +33,8 @@ export interface FrameScan {
   readonly plan: Plan;
   readonly recovered: Recovered;
   readonly findings: Findings;
+  /** Every page of masks, in order. */
+  readonly maskPages: number[];
 }
 
 // Constants of this module are constants to the compiler; fields of an imported object are loaded every time.
@@ -144,15 +146,18 @@ export class FrameReader {
 
   /** Whatever is no page of a live instance inside of its size. */
   #fileSpecial(page: number, index: number, claim: number): void {
-    const { plan, recovered } = this.#scan;
+    const { plan, recovered, maskPages } = this.#scan;
     const instance = this.#byOwner[ownerOf(claim)];
     const kindNumber = kindOf(claim);
+    if (kindNumber === kind.table) maskPages.push(page);
     if (ownerOf(claim) === regionOwner) this.#fileOwn(page, index, claim);
     else if (instance === undefined) this.#report(page, index, claim, "an owner that exists");
     else if (kindNumber === kind.run) this.#fileTail(instance, page, index, claim);
-    else if (kindNumber !== kind.data && kindNumber !== kind.volatile) {
-      this.#report(page, index, claim, "a kind that instances of format version 0 have");
+    else if (kindNumber !== kind.data && kindNumber !== kind.volatile && kindNumber !== kind.table) {
+      this.#report(page, index, claim, "a kind that instances have");
     } else if (instance.ends) this.#end(instance, page, index, claim);
+    else if (kindNumber === kind.table && index < this.#tablesOf(instance))
+      this.#fileTable(instance, page, index, claim);
     else {
       plan.free.push(page);
       if (kindNumber === kind.volatile) recovered.volatile++;
@@ -160,9 +165,25 @@ export class FrameReader {
     }
   }
 
+  // Without a parent there is nothing to mask, and from the reach on the parent is not asked.
+  #tablesOf({ record }: FoundInstance): number {
+    return record.parent === 0 ? 0 : Math.ceil(record.reach / this.#scan.shape.masksPerPage);
+  }
+
+  /** A page of masks is changed in place and never replaced, so there is one of each. */
+  #fileTable(instance: FoundInstance, page: number, index: number, claim: number): void {
+    const other = instance.masks.get(index);
+    if (other !== 0) {
+      this.#report(page, index, claim, `one page of masks of a range (another is at page ${other})`);
+      return;
+    }
+    instance.masks.set(index, page);
+    instance.pages++;
+  }
+
   #fileOwn(page: number, index: number, claim: number): void {
     const { shape, directoryPages } = this.#scan;
-    if (kindOf(claim) === kind.meta && index === page && shape.isMetadata(page)) {
+    if (kindOf(claim) === kind.meta && index === page && (shape.isMetadata(page) || shape.hasUnknownParts)) {
       this.#metadata++;
       return;
     }
@@ -280,6 +301,7 @@ export class FrameReader {
     else {
       instance.data.set(index, page);
       instance.pages++;
+      instance.tails++;
     }
   }
 

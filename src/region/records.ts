@@ -1,6 +1,9 @@
-import type { Slots } from "./dual-record.ts";
+import { seal } from "../base/index.ts";
+import type { Memory } from "../memory/index.ts";
+import type { RegionCore } from "./core.ts";
+import { type Slots, writeDual } from "./dual-record.ts";
 import type { Shape } from "./geometry.ts";
-import { firstOwner, maxOwner, recordBytes, recordLayout } from "./layout.ts";
+import { firstOwner, type InstanceRecord, maxOwner, recordBytes, recordLayout } from "./layout.ts";
 
 /** Byte offsets of the slots of a record, or undefined when one of its pages is missing. */
 export function recordSlots(shape: Shape, directoryPages: readonly number[], record: number): Slots | undefined {
@@ -11,6 +14,20 @@ export function recordSlots(shape: Shape, directoryPages: readonly number[], rec
   const a = at(record * recordBytes);
   const b = at(record * recordBytes + recordLayout.sizeBytes);
   return a < 0 || b < 0 ? undefined : { a, b };
+}
+
+/** Rewrites a record with the next sequence. The caller holds the lock of the directory. @returns it as written */
+export function writeRecord(memory: Memory, core: RegionCore, record: InstanceRecord): InstanceRecord {
+  const slots = recordSlots(core.shape, core.directoryPages, record.owner - firstOwner);
+  if (slots === undefined) throw new Error(`the record of owner ${record.owner} has no page`);
+  const next = { ...record, sequence: core.nextSequence() };
+  writeDual(memory, slots.a, slots.b, seal(recordLayout.encode(next), recordLayout.fields.crc));
+  return next;
+}
+
+/** A record of zeroes, to start from. */
+export function blankRecord(owner: number): InstanceRecord {
+  return { ...recordLayout.decode(new Uint8Array(recordLayout.sizeBytes)), owner };
 }
 
 /** How many whole records the directory holds. */

@@ -3,19 +3,10 @@ import { type Memory, persist } from "../memory/index.ts";
 import type { Analysis } from "./analysis.ts";
 import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
-import { writeDual } from "./dual-record.ts";
 import { FrameWriter } from "./frame-writer.ts";
-import {
-  firstOwner,
-  lifeLayout,
-  maxLives,
-  type RegionStateRecord,
-  recordLayout,
-  recordState,
-  stateSlots,
-  superblockOffsets,
-} from "./layout.ts";
-import { recordSlots } from "./records.ts";
+import { writeGeometry } from "./geometry.ts";
+import { lifeLayout, maxLives, type RegionStateRecord, recordLayout, stateSlots, superblockOffsets } from "./layout.ts";
+import { blankRecord, writeRecord } from "./records.ts";
 import { writeState } from "./state-record.ts";
 
 /** What the new owner writes about itself. */
@@ -41,8 +32,10 @@ export function recover(memory: Memory, core: RegionCore, analysis: Analysis, op
   // The state "open" is durable before any other store, so that what a close promised is not believed any longer.
   writeState(memory, core, opening.change, analysis.stateLoser ?? stateSlots.a);
   writeLife(memory, opening, 0);
+  if (analysis.isTornUpgrade) writeGeometry(memory, core.shape, analysis.geometry);
   healRecords(memory, analysis);
   const writer = new FrameWriter(memory, core, 1);
+  restateRecords(memory, core, analysis);
   giveBack(writer, analysis);
   freePages(writer, analysis.plan.free);
   freePages(writer, analysis.plan.freeTails);
@@ -76,6 +69,14 @@ function healRecords(memory: Memory, analysis: Analysis): void {
   memory.fence();
 }
 
+// A snapshot that was committed becomes whole, and the loser of a name says that it has none.
+function restateRecords(memory: Memory, core: RegionCore, analysis: Analysis): void {
+  for (const owner of analysis.plan.restate) {
+    const instance = core.instances.get(owner);
+    if (instance !== undefined) instance.record = writeRecord(memory, core, instance.record);
+  }
+}
+
 function giveBack(writer: FrameWriter, analysis: Analysis): void {
   for (const { page, index, kind, owner } of analysis.plan.giveBack) {
     const offset = writer.core.shape.entryOffset(page);
@@ -94,10 +95,5 @@ function freePages(writer: FrameWriter, pages: readonly number[]): void {
 
 // A record becomes free last: as long as one of its pages is claimed, its owner must exist.
 function endRecords(memory: Memory, core: RegionCore, analysis: Analysis): void {
-  for (const owner of analysis.plan.endRecords) {
-    const slots = recordSlots(core.shape, core.directoryPages, owner - firstOwner);
-    if (slots === undefined) continue;
-    const freed = recordLayout.encode({ sequence: core.nextSequence(), state: recordState.free, owner });
-    writeDual(memory, slots.a, slots.b, seal(freed, recordLayout.fields.crc));
-  }
+  for (const owner of analysis.plan.endRecords) writeRecord(memory, core, blankRecord(owner));
 }

@@ -8,71 +8,27 @@ import {
   parseSize,
   type Steps,
 } from "../base/index.ts";
-import {
-  type Attached,
-  attaching,
-  creatingMemory,
-  formatTypeOf,
-  formatting,
-  isBlankInSteps,
-  openingMemory,
-  superblockHead,
-} from "../format/index.ts";
-import type { MappedMemory, Memory, Survival } from "../memory/index.ts";
+import { type Attached, attaching } from "../format/index.ts";
+import type { Memory, Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
-import { readGeometry } from "./geometry.ts";
 import { Instance } from "./instance.ts";
-import { attributeBytes, formatType, formatVersion } from "./layout.ts";
+import {
+  byNames,
+  type DeletedInstance,
+  type InstanceInfo,
+  type InstanceOptions,
+  type InstanceUsage,
+  infoOf,
+} from "./instance-info.ts";
+import { refuseBadQuota } from "./instance-operations.ts";
+import { attributeBytes, formatType, recordState } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
-import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { openingRegionMemory, type RegionOptions } from "./region-memory.ts";
+import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
+import { HealthTimer, validateProtection } from "./start-protection.ts";
 import { isThin } from "./thin-chunks.ts";
-
-/** How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing. */
-export interface RegionOptions extends LongOptions {
-  /** Make and format the region when there is nothing of that name. */
-  readonly create?: boolean;
-  /** Size of a region that is created. */
-  readonly size?: number | string;
-  /** Page size of a region that is created: a power of two from 512 to 2 MiB, 4096 by default. */
-  readonly pageSize?: number | string;
-  /**
-   * Allocate the backing memory of a region that is created as it is used, and give back what falls free. A full file
-   * system is ENOSPC then when something is written, not when the region is made.
-   */
-  readonly thin?: boolean;
-  readonly readOnly?: boolean;
-  /** Write back with msync before an operation returns, so that on ext4 or xfs it outlives a power cut. Slow. */
-  readonly durable?: boolean;
-  /** Accept a file that belongs to another user or that others may write. */
-  readonly trustFile?: boolean;
-}
-
-/** How an instance is opened. */
-export interface InstanceOptions {
-  readonly create?: boolean;
-  /** Size of a new instance in bytes; without it there is no bound but the region's. */
-  readonly sizeBytes?: number;
-  /** Schema number of the program: a mismatch with what is stored is an error. */
-  readonly schema?: number;
-  readonly attributes?: Uint8Array;
-  /** Make it under its name only when `publish()` is called; until then every open drops it. */
-  readonly pending?: boolean;
-  /** The instance to which pages of a pending one go back if it is never published. */
-  readonly source?: { readonly subsystem: string; readonly name: string };
-}
-
-/** One line of `list()`. */
-export interface InstanceInfo {
-  readonly subsystem: string;
-  readonly name: string;
-  readonly owner: number;
-  readonly sizeBytes: number;
-  readonly pages: number;
-  readonly schema: number;
-  readonly created: Date;
-}
 
 /** What `info()` tells. */
 export interface RegionInfo {
@@ -89,11 +45,17 @@ export interface RegionInfo {
   readonly freePages: number;
   /** Pages that only overwriting may use, so that a full region still takes new content for what it holds. */
   readonly reservePages: number;
+  /** Pages that instances are guaranteed and do not have yet. */
+  readonly promisedPages: number;
+  /** Pages of deleted instances: they are taken when there are no free ones. */
+  readonly deletedPages: number;
   readonly metadataPages: number;
   /** The backing is allocated as it is used. */
   readonly thin: boolean;
   /** What the backing holds now. */
   readonly backedBytes: number;
+  /** Whether content has checksums. */
+  readonly checksums: boolean;
   readonly instances: number;
   readonly survival: Survival;
   readonly lives: readonly Life[];
@@ -103,6 +65,7 @@ export interface RegionInfo {
 export class PageRegion implements Disposable {
   readonly #attached: Attached<OpenRegion>;
   readonly #memory: Memory;
+  #healthTimer: HealthTimer | undefined;
 
   /** For `open` and `attach`; programs use those. */
   constructor(memory: Memory, attached: Attached<OpenRegion>) {
@@ -115,7 +78,7 @@ export class PageRegion implements Disposable {
    * Opening is recovering: whatever ended the last owner, what it had finished is there.
    *
    * @throws ENOENT, EINVAL, ENOSPC, EACCES, ENODEV, LOCKED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
-   * UNSUPPORTED_VERSION, CORRUPT, EIO, ABORTED
+   * UNSUPPORTED_VERSION, CORRUPT, QUARANTINED, EIO, ABORTED
    */
   static async open<T extends PageRegion>(
     this: new (
@@ -125,13 +88,20 @@ export class PageRegion implements Disposable {
     source: string,
     options: RegionOptions = {},
   ): Promise<T> {
-    const memory = await inTurns(opening(source, options), options);
+    validateProtection(options);
+    const memory = await inTurns(openingRegionMemory(source, options), options);
     try {
-      return new this(memory, await attachWhenSound(memory, options));
+      const region = new this(memory, await attachWhenSound(memory, options));
+      region.#takeForHealthyLater(options);
+      return region;
     } catch (error) {
       memory.close();
       throw error;
     }
+  }
+
+  #takeForHealthyLater(options: RegionOptions): void {
+    this.#healthTimer = new HealthTimer(() => this.healthy(), options);
   }
 
   /** Opens the region in a memory that the caller made; closing the region closes the memory. */
@@ -172,8 +142,9 @@ export class PageRegion implements Disposable {
     core.refuseUnusable();
     const present = core.byName.get(nameKey(subsystem, name));
     if (present !== undefined && options.pending !== true) {
-      refuseSchema(present, options.schema);
-      return new Instance(this.#attached.handle, present);
+      const instance = new Instance(this.#attached.handle, present);
+      this.#settleSchema(instance, present, options);
+      return instance;
     }
     if (options.create !== true && options.pending !== true) {
       throw new PerdureError("ENOENT", `there is no ${subsystem} of the name "${name}" in ${this.source}`);
@@ -182,19 +153,20 @@ export class PageRegion implements Disposable {
   }
 
   #create(subsystem: string, name: string, options: InstanceOptions): InstanceState {
-    const { core, instances } = this.#attached.handle;
+    const { handle } = this.#attached;
+    const { core } = handle;
     if (this.readOnly) throw new PerdureError("READ_ONLY", `${this.source} was opened read-only`);
     const attributes = options.attributes ?? new Uint8Array(0);
     if (attributes.length > attributeBytes) {
       throw new PerdureError("EINVAL", `attributes have at most ${attributeBytes} bytes, not ${attributes.length}`);
     }
     const schema = options.schema ?? 0;
-    if (!Number.isInteger(schema) || schema < 0 || schema >= 2 ** 32) {
-      throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
-    }
+    refuseBadSchema(schema);
     const unbounded = maxSizeOf(core.shape.pageBytes);
     const { source } = options;
-    return instances.directory.create({
+    const quota = { minPages: 0, maxPages: 0, ...options.quota };
+    refuseBadQuota(quota);
+    const wanted = {
       subsystem,
       name,
       sizeBytes: parseSize(options.sizeBytes ?? unbounded),
@@ -202,7 +174,21 @@ export class PageRegion implements Disposable {
       attributes,
       pending: options.pending ?? false,
       source: source === undefined ? 0 : this.#ownerOf(source.subsystem, source.name),
-    });
+      quotaMinPages: quota.minPages,
+      quotaMaxPages: quota.maxPages,
+    };
+    return handle.withRoom(() => handle.layers.create(wanted, { over: options.over ?? false }));
+  }
+
+  #settleSchema(instance: Instance, state: InstanceState, { schema, migrate }: InstanceOptions): void {
+    const from = state.record.schema;
+    if (schema === undefined || schema === from) return;
+    if (migrate === undefined || this.readOnly) refuseSchema(state, schema);
+    else {
+      refuseBadSchema(schema);
+      migrate(instance, from);
+      this.#attached.handle.instances.setSchema(state, schema);
+    }
   }
 
   #ownerOf(subsystem: string, name: string): number {
@@ -217,16 +203,53 @@ export class PageRegion implements Disposable {
     core.refuseUnusable();
     return Array.from(core.byName.values())
       .filter(({ record }) => subsystem === undefined || record.subsystem === subsystem)
-      .map(({ owner, record, pages }) => ({
-        subsystem: record.subsystem,
-        name: record.name,
-        owner,
-        sizeBytes: record.sizeBytes,
-        pages,
-        schema: record.schema,
-        created: new Date(record.createdMs),
-      }))
-      .sort((a, b) => a.subsystem.localeCompare(b.subsystem) || a.name.localeCompare(b.name));
+      .map(infoOf)
+      .sort(byNames);
+  }
+
+  /** As `list`, with the pages that are shared; this walks through all pages of layers. */
+  usage(subsystem?: string): InstanceUsage[] {
+    return this.list(subsystem).map((info) => ({
+      ...info,
+      sharedPages: this.instance(info.subsystem, info.name).countShared(),
+    }));
+  }
+
+  /** The instances that were deleted and whose pages were not needed yet, the newest first. */
+  deleted(subsystem?: string): DeletedInstance[] {
+    const { core } = this.#attached.handle;
+    core.refuseUnusable();
+    return Array.from(core.instances.values())
+      .filter(({ record }) => record.state === recordState.deleted)
+      .filter(({ record }) => subsystem === undefined || record.subsystem === subsystem)
+      .map((state) => ({ ...infoOf(state), deleted: new Date(state.record.deletedMs) }))
+      .sort((a, b) => b.deleted.getTime() - a.deleted.getTime() || b.owner - a.owner);
+  }
+
+  /**
+   * Brings back a deleted instance; of several of one name the one that was deleted last.
+   *
+   * @throws ENOENT when there is none (any longer), EEXIST when its name was taken: then say `as`; READ_ONLY, ENOSPC
+   */
+  undelete(subsystem: string, name: string, options: { as?: string } = {}): Instance {
+    const { handle } = this.#attached;
+    const found = this.#deletedState(subsystem, name);
+    handle.layers.undelete(found, options.as ?? name);
+    return new Instance(handle, found);
+  }
+
+  /** Frees the pages of a deleted instance now. @throws ENOENT, READ_ONLY */
+  purge(subsystem: string, name: string): void {
+    this.#attached.handle.layers.purge(this.#deletedState(subsystem, name));
+  }
+
+  #deletedState(subsystem: string, name: string): InstanceState {
+    const info = this.deleted(subsystem).find((one) => one.name === name);
+    const found = info === undefined ? undefined : this.#attached.handle.core.instances.get(info.owner);
+    if (found !== undefined) return found;
+    throw new PerdureError("ENOENT", `${this.source} keeps no deleted ${subsystem} of the name "${name}"`, {
+      remedy: "list what can be undeleted with `perdure ls --deleted`; pages of others may have been needed",
+    });
   }
 
   info(): RegionInfo {
@@ -238,14 +261,17 @@ export class PageRegion implements Disposable {
       state: useOf(this.#memory, core.state),
       ownerPid: lastOwnerOf(core.state),
       format: formatType,
-      version: formatVersion,
+      version: geometry.version,
       uuid: uuidText(geometry.uuid),
       created: new Date(geometry.createdMs),
       pageBytes: geometry.pageBytes,
       pages: geometry.pages,
       freePages: core.freeCount,
       reservePages: core.reservePages,
+      promisedPages: core.promised,
+      deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
       metadataPages: core.shape.firstPage + 1,
+      checksums: core.shape.hasSeals,
       thin: isThin(geometry),
       backedBytes: this.#memory.space?.allocatedBytes ?? this.#memory.sizeBytes,
       instances: core.byName.size,
@@ -255,14 +281,34 @@ export class PageRegion implements Disposable {
   }
 
   /**
+   * Compares the content of every page with its checksum. Goes on in turns of the event loop, beside other work.
+   *
+   * @throws EINVAL (the region has no checksums), ENOENT (an instance that is asked for is not there), EIO, CLOSED; the
+   * reason of `signal`
+   */
+  async scrub(options: ScrubOptions = {}): Promise<ScrubReport> {
+    return scrubRegion(this.#attached.handle, options);
+  }
+
+  /**
+   * Raises a region of format version 0 to this version, so that it can have layers, quotas and deleted instances.
+   * Nothing else in it changes. Programs that know only version 0 cannot open it any longer.
+   *
+   * @throws READ_ONLY, POISONED, EIO
+   */
+  upgrade(): void {
+    this.#attached.handle.upgrade();
+  }
+
+  /**
    * Makes everything durable as far as the backing can, and looks whether another writer took the region over.
    *
-   * @throws EIO, POISONED
+   * @throws EIO, POISONED, MEMORY_LOST; ENOENT when the file was deleted: nothing is lost yet, all of it with the close
    */
   sync(): void {
     const { handle } = this.#attached;
-    handle.refuseForeign();
     try {
+      handle.refuseForeign();
       this.#memory.sync();
     } catch (error) {
       throw handle.core.failed(error);
@@ -270,73 +316,38 @@ export class PageRegion implements Disposable {
   }
 
   /**
+   * Says that this start went well: a program whose later crash shall not count as a failed start. A region that was
+   * opened by its name takes itself for healthy after `healthyAfterMs`.
+   *
+   * @throws EIO, POISONED, CLOSED
+   */
+  healthy(): void {
+    this.#attached.handle.healthy();
+  }
+
+  /**
    * Ends the use of the region: the next start is warm. Views that were handed out are empty from now on.
    *
-   * @throws EBUSY while pages are held; then nothing was closed
+   * @throws EBUSY while pages are held; then nothing was closed. EIO, POISONED: the end could not be written, so the
+   * next open recovers the region; its file and its lock are given up even so
    */
   async close(): Promise<void> {
     this[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {
-    this.#attached.detach();
+    try {
+      this.#attached.detach();
+    } catch (error) {
+      // A refusal leaves it open, and so does a file that lost its name, since it can be copied still. What failed would
+      // hold its lock for nothing: it can only be opened anew.
+      const isKept = isPerdureError(error, "EBUSY") || isPerdureError(error, "ENOENT");
+      if (!isKept && this.#attached.handle.core.isPoisoned) this.#memory.close();
+      throw error;
+    }
+    this.#healthTimer?.stop();
     this.#memory.close();
   }
-}
-
-/** Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted. */
-function* opening(source: string, options: RegionOptions): Steps<MappedMemory> {
-  const creates = options.create === true && options.readOnly !== true;
-  let memory: MappedMemory;
-  try {
-    memory = yield* openingMemory(source, { ...options, keepHoles: true });
-  } catch (error) {
-    if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
-    if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
-    return yield* creatingRegion(source, { ...options, size: options.size });
-  }
-  let done = false;
-  try {
-    const isBlank = creates && (yield* isBlankInSteps(memory));
-    if (!(isBlank ? options.thin === true : isThinRegion(memory))) yield* memory.fillHoles();
-    // It was looked at just now, so nothing needs to look again.
-    if (isBlank) yield* formatting(memory, formatOf(options), { force: true });
-    done = true;
-    return memory;
-  } finally {
-    if (!done) memory.close();
-  }
-}
-
-/** True for what opens as a thin region, or does not open at all. */
-function isThinRegion(memory: Memory): boolean {
-  if (formatTypeOf(memory.read(0, superblockHead.sizeBytes)) !== formatType) return false;
-  try {
-    return isThin(readGeometry(memory).geometry);
-  } catch (error) {
-    if (isPerdureError(error)) return true;
-    throw error;
-  }
-}
-
-function formatOf({ pageSize, thin = false }: RegionOptions): ReturnType<typeof nativeFormat> {
-  return nativeFormat({ thin, ...(pageSize === undefined ? {} : { pageBytes: parseSize(pageSize) }) });
-}
-
-type NewRegion = RegionOptions & { readonly size: number | string };
-
-function creatingRegion(path: string, options: NewRegion): Steps<MappedMemory> {
-  const { durable = false, thin = false } = options;
-  return creatingMemory(path, parseSize(options.size), formatOf(options), { durable, keepHoles: thin });
-}
-
-/**
- * Makes and formats the file of a region.
- *
- * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
- */
-export function createRegion(path: string, options: NewRegion): MappedMemory {
-  return atOnce(creatingRegion(path, options));
 }
 
 /** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
@@ -373,8 +384,12 @@ function* attachNative(memory: Memory): Steps<Attached<OpenRegion>> {
   );
 }
 
-function refuseSchema(state: InstanceState, schema: number | undefined): void {
-  if (schema === undefined || schema === state.record.schema) return;
+function refuseBadSchema(schema: number): void {
+  if (Number.isInteger(schema) && schema >= 0 && schema < 2 ** 32) return;
+  throw new PerdureError("EINVAL", `a schema number is a whole number below 2^32, not ${schema}`);
+}
+
+function refuseSchema(state: InstanceState, schema: number): never {
   const { subsystem, name } = state.record;
   throw new PerdureError(
     "SCHEMA_MISMATCH",

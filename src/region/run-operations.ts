@@ -35,6 +35,7 @@ export class RunOperations {
         );
       }
       refuseFresh(instance);
+      refuseLayered(instance);
       const present = this.#find(instance, index);
       if (present !== undefined && present.index === index && present.pages === length) return present;
       const table = instance.table(kind.data);
@@ -42,7 +43,8 @@ export class RunOperations {
       if (taken !== index + length) throw new PerdureError("EEXIST", `there is a page at index ${taken} already`);
       const page = this.#claim(instance, index, length);
       for (let k = 0; k < length; k++) table.set(index + k, page + k);
-      instance.pages += length;
+      this.#writer.core.addPages(instance, length);
+      instance.tails += length - 1;
       return { page, pages: length, index };
     });
   }
@@ -61,7 +63,8 @@ export class RunOperations {
       this.#writer.fence();
       const table = instance.table(kind.data);
       for (let k = 0; k < run.pages; k++) table.set(run.index + k, 0);
-      instance.pages -= run.pages;
+      this.#writer.core.addPages(instance, -run.pages);
+      instance.tails -= run.pages - 1;
       // Not even the head's page is reused before its tails are gone: they would hang on to the next claim there.
       for (let k = 0; k < run.pages; k++) this.#writer.core.freePages.release(run.page + k);
     });
@@ -69,7 +72,7 @@ export class RunOperations {
 
   #claim(instance: InstanceState, index: number, length: number): number {
     const writer = this.#writer;
-    const draft = writer.takeRun(Math.log2(length));
+    const draft = writer.takeRun(instance, Math.log2(length));
     for (let k = 0; k < length; k++)
       writer.memory.zero(writer.core.shape.pageOffset(draft + k), writer.core.shape.pageBytes);
     const head = writer.persist(draft, length);
@@ -99,4 +102,11 @@ export class RunOperations {
       `a run has 2^1 pages at least and ${windowBytes} bytes at most, not 2^${order} pages`,
     );
   }
+}
+
+/** Runs are freed and kept as a whole, while layers share single pages. @throws EINVAL, READ_ONLY */
+function refuseLayered(instance: InstanceState): void {
+  instance.refuseReadOnly();
+  if (instance.parent === undefined) return;
+  throw new PerdureError("EINVAL", `"${instance.record.name}" is a layer: it has no aligned runs`);
 }

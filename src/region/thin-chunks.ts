@@ -1,7 +1,7 @@
 import { assert } from "../base/index.ts";
 import type { Memory, Space } from "../memory/index.ts";
 import type { FreePages } from "./free-pages.ts";
-import { entryBytes, type Shape } from "./geometry.ts";
+import { entryBytes, type Shape, sealBytes } from "./geometry.ts";
 import { compatibleFeatures, type Geometry } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 
@@ -15,16 +15,23 @@ const BACKED = 1;
 const SPARE_CHUNKS = 2;
 
 /** True when the backing of a region is allocated chunk by chunk. */
-export function isThin(geometry: Geometry): boolean {
+export function isThin(geometry: Pick<Geometry, "compatible">): boolean {
   return (geometry.compatible & compatibleFeatures.thin) !== 0;
 }
 
 /** Allocates the metadata of a fresh thin region, whose mark is at `mark`. @throws ENOSPC */
 export function allocateMetadata(space: Space, shape: Shape, mark: number): void {
   const { pageBytes, tableOffset, checksumsOffset, checksums, lastPage } = shape;
-  space.allocate(0, tableOffset + mark * entryBytes);
+  space.allocate(0, tableOffset);
+  allocateEntries(space, shape, 0, mark);
   space.allocate(checksumsOffset, 4 * checksums);
   space.allocate(shape.pageOffset(lastPage), pageBytes);
+}
+
+/** Allocates the entries of pages, and their seals. @throws ENOSPC */
+function allocateEntries(space: Space, shape: Shape, from: number, end: number): void {
+  space.allocate(shape.entryOffset(from), (end - from) * entryBytes);
+  if (shape.hasSeals) space.allocate(shape.sealOffset(from), (end - from) * sealBytes);
 }
 
 /**
@@ -127,7 +134,7 @@ export class ThinChunks {
 
   /** Allocates the entries of pages that are to come below the mark. @throws ENOSPC */
   allocateEntries(from: number, end: number): void {
-    this.#space.allocate(this.#shape.entryOffset(from), (end - from) * entryBytes);
+    allocateEntries(this.#space, this.#shape, from, end);
   }
 
   /** The mark was raised: its pages are free, and mostly holes. */

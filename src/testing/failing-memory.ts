@@ -7,12 +7,18 @@ export type FailingCall = "read" | "fence" | "sync" | "fill" | "commit";
 /** A memory that fails with EIO at the n-th call of a kind; everything else goes to the memory behind it. */
 export class FailingMemory implements Memory {
   readonly #memory: Memory;
-  readonly #call: FailingCall;
+  #call: FailingCall;
   #left: number;
 
   /** `nth` counts from 1. */
   constructor(memory: Memory, call: FailingCall, nth: number) {
     this.#memory = memory;
+    this.#call = call;
+    this.#left = nth;
+  }
+
+  /** Plants another failure: at the n-th such call from now on, or nowhere with Infinity. */
+  arm(call: FailingCall, nth: number): void {
     this.#call = call;
     this.#left = nth;
   }
@@ -105,6 +111,10 @@ export class FailingMemory implements Memory {
   sync(): void {
     this.#step("sync");
     this.#memory.sync();
+  }
+
+  refuseLost(): void {
+    this.#memory.refuseLost();
   }
 
   close(): void {

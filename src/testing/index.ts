@@ -1,7 +1,9 @@
-/** For authors of formats: recording and failing memory, and the images that a kill or a power cut may leave. */
+/** For authors of formats: recording and failing memory, and the crash engine that tries what a crash may leave. */
+export { CrashImage, type CrashModel } from "./crash-image.ts";
+export { CrashJudge, type CrashSubject, type Found, type Tally, type Thoroughness, Violation } from "./crash-judge.ts";
+export { type CrashTest, exploreCrashes } from "./explore-crashes.ts";
 export { type FailingCall, FailingMemory } from "./failing-memory.ts";
-export { ImageKey } from "./image-key.ts";
-export { type CrashImage, killImages } from "./kill.ts";
+export { KillModel, killImages } from "./kill.ts";
 export { PowerModel } from "./power.ts";
 export { below, pick, type Random, seeded } from "./random.ts";
 export { type MemoryEvent, Recording, RecordingMemory } from "./recording-memory.ts";

@@ -1,25 +1,25 @@
-import { ImageKey } from "./image-key.ts";
-import type { CrashImage } from "./kill.ts";
+import { CrashImage, type CrashModel } from "./crash-image.ts";
+import { type ImageKey, lineBytes, lineKey } from "./image-key.ts";
 import { below, type Random } from "./random.ts";
 import type { MemoryEvent } from "./recording-memory.ts";
+import { type Patch, TrialImage } from "./trial-image.ts";
 
-const LINE_BYTES = 64;
 /** Up to this many combinations at a fence are tried one and all; above, the extremes and a random sample. */
-const MAX_EXHAUSTIVE = 256;
+const DEFAULT_EXHAUSTIVE = 4096;
 const SAMPLES = 32;
 
-/** A store as one cache line sees it. */
-interface Step {
-  readonly offset: number;
-  readonly bytes: Uint8Array;
+/** A line after some of its stores. */
+interface Content extends Patch {
+  readonly key: ImageKey;
 }
 
 /**
- * Stores of a line that are not durable yet. `retired` counts those before them and is never forgotten: a flush of
- * another thread may be older than what made the line clean.
+ * What a line holds after each of its stores that are not durable yet; the first content is the durable one. `retired`
+ * counts the stores before that and is never forgotten: a flush of another thread may be older than what made the line
+ * clean.
  */
 interface Line {
-  readonly steps: Step[];
+  readonly contents: Content[];
   retired: number;
 }
 
@@ -28,15 +28,18 @@ interface Line {
  * memory, and lines are independent. A fence makes durable only what the same thread had flushed. What is not fenced
  * is carried on into the next operation.
  */
-export class PowerModel {
-  readonly #durable: Uint8Array;
-  readonly #key = new ImageKey();
+export class PowerModel implements CrashModel {
+  readonly #durable: TrialImage;
+  readonly #random: Random;
+  readonly #exhaustive: number;
   readonly #lines = new Map<number, Line>();
   /** Per thread and line: up to which store of the line it flushed. */
   readonly #flushed = new Map<number, Map<number, number>>();
 
-  constructor(start: Uint8Array) {
-    this.#durable = start.slice();
+  constructor(start: Uint8Array | TrialImage, random: Random, exhaustive: number = DEFAULT_EXHAUSTIVE) {
+    this.#durable = new TrialImage(start);
+    this.#random = random;
+    this.#exhaustive = exhaustive;
   }
 
   add(event: MemoryEvent): void {
@@ -45,59 +48,90 @@ export class PowerModel {
     else this.#fence(event.thread);
   }
 
-  /** Images that a power cut may leave now. */
-  *images(random: Random): Generator<CrashImage> {
-    const lines = [...this.#lines].filter(([, line]) => line.steps.length > 0);
-    const combinations = lines.reduce((product, [, line]) => product * (line.steps.length + 1), 1);
-    const stored = lines.map(([, line]) => line.steps.length);
-    const choices = combinations <= MAX_EXHAUSTIVE ? everyChoice(stored, combinations) : sampledChoices(stored, random);
-    for (const choice of choices) {
-      const key = this.#key.copy();
-      lines.forEach(([number, line], k) => {
-        if (choice[k] > 0) key.replace(number, this.#durableLine(number), this.#lineAfter(number, line, choice[k]));
-      });
-      const label = `power cut with ${choice.join(" ")} stores of lines ${lines.map(([number]) => number).join(" ")}`;
-      yield { key: key.value, label, bytes: () => this.#build(lines, choice) };
+  /** Between two fences more and more is possible, so looking before each fence is enough. */
+  *during(event: MemoryEvent): Generator<CrashImage> {
+    if (event.kind === "fence") yield* this.now();
+  }
+
+  *now(): Generator<CrashImage> {
+    const lines = Array.from(this.#lines.values(), ({ contents }) => contents).filter(({ length }) => length > 1);
+    const combinations = lines.reduce((product, { length }) => product * length, 1);
+    const stored = lines.map(({ length }) => length - 1);
+    const choices =
+      combinations <= this.#exhaustive ? everyChoice(stored, combinations) : sampledChoices(stored, this.#random);
+    for (const choice of choices) yield this.#imageOf(lines, choice);
+  }
+
+  fork(): PowerModel {
+    const fork = new PowerModel(this.#durable, this.#random, this.#exhaustive);
+    for (const [number, { contents, retired }] of this.#lines) {
+      fork.#lines.set(number, { contents: contents.slice(), retired });
     }
+    for (const [thread, flushed] of this.#flushed) fork.#flushed.set(thread, new Map(flushed));
+    return fork;
   }
 
-  #build(lines: readonly (readonly [number, Line])[], choice: readonly number[]): Uint8Array {
-    const bytes = this.#durable.slice();
-    lines.forEach(([number, line], k) => {
-      bytes.set(this.#lineAfter(number, line, choice[k]), number * LINE_BYTES);
-    });
-    return bytes;
+  latest(): Uint8Array {
+    const image = this.#durable.bytes.slice();
+    for (const { contents } of this.#lines.values()) {
+      const { offset, bytes } = contents[contents.length - 1];
+      image.set(bytes, offset);
+    }
+    return image;
   }
 
-  #durableLine(number: number): Uint8Array {
-    return this.#durable.subarray(number * LINE_BYTES, (number + 1) * LINE_BYTES);
-  }
-
-  #lineAfter(number: number, line: Line, steps: number): Uint8Array {
-    const content = this.#durableLine(number).slice();
-    for (const step of line.steps.slice(0, steps)) content.set(step.bytes, step.offset - number * LINE_BYTES);
-    return content;
+  #imageOf(lines: readonly (readonly Content[])[], choice: readonly number[]): CrashImage {
+    const key = this.#durable.key.copy();
+    const patches: Patch[] = [];
+    for (let k = 0; k < lines.length; k++) {
+      if (choice[k] === 0) continue;
+      const content = lines[k][choice[k]];
+      key.toggle(lines[k][0].key);
+      key.toggle(content.key);
+      patches.push(content);
+    }
+    const numbers = (): string => lines.map(([{ offset }]) => offset / lineBytes).join(" ");
+    const label = (): string => `power cut with ${choice.join(" ")} stores of lines ${numbers()}`;
+    return new CrashImage(this.#durable, patches, key.value, label);
   }
 
   #store(offset: number, bytes: Uint8Array): void {
     for (let done = 0; done < bytes.length; ) {
       const at = offset + done;
-      const count = Math.min(LINE_BYTES - (at % LINE_BYTES), bytes.length - done);
-      const number = Math.floor(at / LINE_BYTES);
-      const line = this.#lines.get(number) ?? { steps: [], retired: 0 };
-      line.steps.push({ offset: at, bytes: bytes.subarray(done, done + count) });
-      this.#lines.set(number, line);
+      const within = at % lineBytes;
+      const count = Math.min(lineBytes - within, bytes.length - done);
+      const number = (at - within) / lineBytes;
+      const line = this.#line(number);
+      const next = line.contents[line.contents.length - 1].bytes.slice();
+      next.set(bytes.subarray(done, done + count), within);
+      line.contents.push(contentOf(number, next));
       done += count;
     }
+  }
+
+  #line(number: number): Line {
+    const known = this.#lines.get(number);
+    if (known !== undefined) return known;
+    const line: Line = { contents: [contentOf(number, this.#durable.line(number))], retired: 0 };
+    this.#lines.set(number, line);
+    return line;
   }
 
   #flush(thread: number, offset: number, lengthBytes: number): void {
     const own = this.#flushed.get(thread) ?? new Map<number, number>();
     this.#flushed.set(thread, own);
-    const first = Math.floor(offset / LINE_BYTES);
-    const last = Math.floor((offset + lengthBytes - 1) / LINE_BYTES);
-    for (const [number, line] of this.#lines) {
-      if (number >= first && number <= last) own.set(number, line.retired + line.steps.length);
+    const first = Math.floor(offset / lineBytes);
+    const last = Math.floor((offset + lengthBytes - 1) / lineBytes);
+    const note = (number: number, { contents, retired }: Line): void => {
+      if (contents.length > 1) own.set(number, retired + contents.length - 1);
+    };
+    if (last - first < this.#lines.size) {
+      for (let number = first; number <= last; number++) {
+        const line = this.#lines.get(number);
+        if (line !== undefined) note(number, line);
+      }
+    } else {
+      for (const [number, line] of this.#lines) if (number >= first && number <= last) note(number, line);
     }
   }
 
@@ -105,13 +139,19 @@ export class PowerModel {
     for (const [number, upTo] of this.#flushed.get(thread) ?? []) {
       const line = this.#lines.get(number);
       if (line === undefined) continue;
-      for (; line.retired < upTo && line.steps.length > 0; line.retired++) {
-        const step = line.steps.shift() as Step;
-        this.#key.store(this.#durable, step.offset, step.bytes);
-      }
+      const retiring = Math.min(upTo - line.retired, line.contents.length - 1);
+      if (retiring <= 0) continue;
+      line.contents.splice(0, retiring);
+      line.retired += retiring;
+      this.#durable.store(number * lineBytes, line.contents[0].bytes);
     }
     this.#flushed.delete(thread);
   }
+}
+
+/** `bytes` has a buffer of its own. */
+function contentOf(number: number, bytes: Uint8Array): Content {
+  return { offset: number * lineBytes, bytes, key: lineKey(number, new Uint32Array(bytes.buffer), 0) };
 }
 
 function* everyChoice(stored: readonly number[], combinations: number): Generator<number[]> {

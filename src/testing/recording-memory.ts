@@ -4,15 +4,15 @@ import type { Memory, MemoryRange, Survival } from "../memory/index.ts";
 /** Everything that happens to a recorded memory, in order. */
 export type MemoryEvent =
   /** `atomic` stores are one machine store; others are bulk writes, whose bytes land in any order. */
-  | {
-      readonly kind: "store";
-      readonly thread: number;
-      readonly offset: number;
-      readonly bytes: Uint8Array;
-      readonly atomic: boolean;
-    }
-  | { readonly kind: "flush"; readonly thread: number; readonly offset: number; readonly lengthBytes: number }
-  | { readonly kind: "fence"; readonly thread: number };
+  (
+    | { readonly kind: "store"; readonly offset: number; readonly bytes: Uint8Array; readonly atomic: boolean }
+    | { readonly kind: "flush"; readonly offset: number; readonly lengthBytes: number }
+    | { readonly kind: "fence" }
+  ) & {
+    readonly thread: number;
+    /** Its stack says where in the code it came from, when that is recorded. */
+    readonly origin?: Error;
+  };
 
 /** What the threads of one recorded memory share: the image and the list of events. */
 export class Recording {
@@ -22,6 +22,8 @@ export class Recording {
   events: MemoryEvent[] = [];
   /** Called before an event takes effect; here a test runs a second thread, or ends the first one. */
   before: ((event: MemoryEvent) => void) | undefined;
+  /** Whether events tell where they came from: slow, for those who ask which stores were tried. */
+  static recordsOrigins = false;
 
   constructor(image: Uint8Array) {
     assert(image.byteOffset === 0, "an image has a buffer of its own");
@@ -31,7 +33,7 @@ export class Recording {
 
   add(event: MemoryEvent): void {
     this.before?.(event);
-    this.events.push(event);
+    this.events.push(Recording.recordsOrigins ? { ...event, origin: new Error("recorded") } : event);
     if (event.kind === "store") this.recorded.set(event.bytes, event.offset);
   }
 }
@@ -120,6 +122,10 @@ export class RecordingMemory implements Memory {
   sync(): void {
     this.flushAll();
     this.fence();
+  }
+
+  refuseLost(): void {
+    // An array in ordinary memory is not lost.
   }
 
   close(): void {

@@ -8,6 +8,7 @@ const FREE = 1;
 const META = 2;
 const DIRECTORY = 3;
 const DATA = 4;
+const TABLE = 5;
 const RUN = 6;
 const BAD = 9;
 
@@ -18,11 +19,22 @@ export interface Checked {
   readonly mark: number;
 }
 
-interface Owner {
+interface Shown {
   readonly name: string;
   readonly size: number;
   readonly attribute: number;
+  readonly readOnly: boolean;
   readonly pages: Map<number, string>;
+}
+
+interface Owner extends Shown {
+  readonly owner: number;
+  /** 2 live, 3 deleting, 4 deleted. */
+  readonly state: number;
+  readonly parent: number;
+  readonly reach: number;
+  /** Pages of masks by their index: where each starts. */
+  readonly masks: Map<number, number>;
 }
 
 const oddWeight = (value: number): boolean => value.toString(2).replaceAll("0", "").length % 2 === 1;
@@ -90,7 +102,9 @@ export function checkImage(image: Uint8Array): Checked {
   const owners = readOwners(image, directory, pageBytes, twin);
   let free = 0;
   let tail: { page: number; index: number; owner: number } | undefined;
-  const metadata = Math.ceil((4096 + 8 * pages + 4 * Math.ceil((8 * pages) / 4096)) / pageBytes);
+  const seals = 4096 + 8 * pages + 4 * Math.ceil((8 * pages) / 4096);
+  const hasSeals = bitOf(word(20), 0);
+  const metadata = Math.ceil((seals + (hasSeals ? 4 * pages : 0)) / pageBytes);
   for (let page = 0; page < pages; page++) {
     const { index, claim, kind, owner } = entry(page);
     if (page >= mark) {
@@ -107,14 +121,58 @@ export function checkImage(image: Uint8Array): Checked {
     if (kind === FREE) free++;
     if (kind === FREE || kind === DIRECTORY) continue;
     const holder = owners.get(owner) ?? violate(`page ${page} has no owner (${owner})`);
+    if (kind === TABLE) {
+      if (holder.parent === 0 || index * 4 * pageBytes >= holder.reach || holder.masks.has(index))
+        violate(`page of masks ${page}`);
+      holder.masks.set(index, page * pageBytes);
+      continue;
+    }
     const isTail = kind === RUN && tail?.page === page && tail.index === index && tail.owner === owner;
     if (kind !== DATA && !isTail) violate(`kind ${kind} of page ${page}`);
     if (holder.pages.has(index)) violate(`two pages at index ${index} of ${holder.name}`);
     if (index * pageBytes >= holder.size) violate(`index ${index} beyond the size of ${holder.name}`);
     holder.pages.set(index, contentOf(image, page * pageBytes, pageBytes));
+    const seal = hasSeals ? word(seals + 4 * page) : 0;
+    const sum = seal === 0 ? 0 : crc32(image.subarray(page * pageBytes, (page + 1) * pageBytes)) || 1;
+    if (seal !== sum) violate(`seal of page ${page}`);
     tail = { page: page + 1, index: index + 1, owner };
   }
-  return { text: textOf(owners.values()), free, mark };
+  checkLayers(owners);
+  const live = Array.from(owners.values()).filter(({ state }) => state === 2);
+  return { text: textOf(live.map((owner) => flattened(image, owner, owners, pageBytes))), free, mark };
+}
+
+/** What stands on what: a parent exists and never changes, nothing waits for an end that is possible now. */
+function checkLayers(owners: ReadonlyMap<number, Owner>): void {
+  const layers = new Map<number, number>();
+  for (const { parent, name } of owners.values()) {
+    if (parent === 0) continue;
+    const below = owners.get(parent) ?? violate(`the parent of ${name} does not exist`);
+    if (!below.readOnly && below.state !== 3) violate(`the parent of ${name} may be written`);
+    layers.set(parent, (layers.get(parent) ?? 0) + 1);
+  }
+  for (const { owner, name, state } of owners.values()) {
+    if (state === 3 && (layers.get(owner) ?? 0) < 2) violate(`${name} is hidden for nothing`);
+  }
+}
+
+/** An instance with all that it shows, its own pages and those of the layers below. */
+function flattened(image: Uint8Array, owner: Owner, owners: ReadonlyMap<number, Owner>, pageBytes: number): Shown {
+  const pages = new Map(owner.pages);
+  const hidden = (index: number): boolean => {
+    const start = owner.masks.get(Math.floor(index / (4 * pageBytes)));
+    const bits =
+      start === undefined ? 0 : (image[start + Math.floor((index % (4 * pageBytes)) / 4)] >>> (2 * (index % 4))) & 3;
+    if (bits === 1 || bits === 2) violate(`the mask of index ${index} of ${owner.name} is damaged`);
+    return bits === 3;
+  };
+  const below = owners.get(owner.parent);
+  if (below !== undefined) {
+    for (const [index, content] of flattened(image, below, owners, pageBytes).pages) {
+      if (!pages.has(index) && index < owner.reach && !hidden(index)) pages.set(index, content);
+    }
+  }
+  return { ...owner, pages };
 }
 
 function readOwners(
@@ -134,32 +192,53 @@ function readOwners(
     if (slots[0] < 0 || slots[1] < 0 || !twin(slots[0], slots[1], `record ${record}`)) continue;
     const state = view.getUint32(slots[0] + 8, true);
     if (state === 0) continue;
-    if (state !== 2) violate(`state ${state} of record ${record} at rest`);
+    if (state < 2 || state > 4) violate(`state ${state} of record ${record} at rest`);
     const name = Buffer.from(image.subarray(slots[0] + 109, slots[0] + 109 + image[slots[0] + 108])).toString();
-    if (names.has(name)) violate(`two live instances named ${name}`);
-    names.add(name);
+    if (state === 2 && names.has(name)) violate(`two live instances named ${name}`);
+    if (state === 2) names.add(name);
     const size = view.getUint32(slots[0] + 36, true) * 2 ** 32 + view.getUint32(slots[0] + 32, true);
-    owners.set(record + 2, { name, size, attribute: image[slots[0] + 364], pages: new Map() });
+    const [word, owner] = [(at: number) => view.getUint32(slots[0] + at, true), record + 2];
+    owners.set(owner, {
+      owner,
+      name,
+      size,
+      state,
+      attribute: image[slots[0] + 364],
+      readOnly: word(28) === 1,
+      parent: word(16),
+      reach: word(468) * 2 ** 32 + word(464),
+      pages: new Map(),
+      masks: new Map(),
+    });
   }
   return owners;
 }
 
-/** A page as the tests fill it: each half is one repeated word. */
+const last = { first: 0, second: 0, text: "0/0" };
+
+/** A page as the tests fill it: each half is one repeated word. Neighbours are mostly alike. */
 function contentOf(image: Uint8Array, offset: number, pageBytes: number): string {
   const half = pageBytes / 2;
-  return [offset, offset + half]
-    .map((start) => {
-      // One word repeated is what equals itself shifted by a word.
-      const isOne =
-        Buffer.compare(image.subarray(start, start + half - 4), image.subarray(start + 4, start + half)) === 0;
-      return isOne ? String(new DataView(image.buffer, image.byteOffset).getUint32(start, true)) : "torn";
-    })
-    .join("/");
+  const first = oneWord(image, offset, half);
+  const second = oneWord(image, offset + half, half);
+  if (first === last.first && second === last.second) return last.text;
+  last.first = first;
+  last.second = second;
+  last.text = `${first < 0 ? "torn" : first}/${second < 0 ? "torn" : second}`;
+  return last.text;
+}
+
+/** The word that is repeated, or -1. */
+function oneWord(image: Uint8Array, offset: number, lengthBytes: number): number {
+  const words = new Uint32Array(image.buffer, image.byteOffset + offset, lengthBytes / 4);
+  const first = words[0];
+  for (let k = 1; k < words.length; k++) if (words[k] !== first) return -1;
+  return first;
 }
 
 /** The one text of a state, for comparing. */
-export function textOf(owners: Iterable<Owner>): string {
-  return Array.from(owners, ({ name, size, attribute, pages }) => {
+export function textOf(owners: Iterable<Shown>): string {
+  return Array.from(owners, ({ name, size, attribute, readOnly, pages }) => {
     const held = Array.from(pages).sort(([a], [b]) => a - b);
     const parts: string[] = [];
     for (let k = 0; k < held.length; ) {
@@ -168,7 +247,7 @@ export function textOf(owners: Iterable<Owner>): string {
       while (k < held.length && held[k][1] === content && held[k][0] === first + k - start) k++;
       parts.push(k - start === 1 ? `${first}=${content}` : `${first}..${first + k - start - 1}=${content}`);
     }
-    return `${name}(${size},${attribute}): ${parts.join(" ")}`;
+    return `${name}(${size},${attribute}${readOnly ? ",read-only" : ""}): ${parts.join(" ")}`;
   })
     .sort()
     .join("\n");

@@ -7,15 +7,7 @@ import { isPerdureError, PerdureError } from "../../src/base/index.ts";
 import { attachMemory } from "../../src/format/index.ts";
 import { type OpenRegion, PageRegion } from "../../src/region/index.ts";
 import { waiting } from "../../src/region/locks.ts";
-import {
-  killImages,
-  type MemoryEvent,
-  PowerModel,
-  type Random,
-  Recording,
-  RecordingMemory,
-  seeded,
-} from "../../src/testing/index.ts";
+import { type MemoryEvent, type Random, Recording, RecordingMemory, seeded } from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import {
@@ -40,7 +32,8 @@ import {
   write,
   writePending,
 } from "./operations.ts";
-import { type CrashModel, freshSubject, perform } from "./sequences.ts";
+import { crashModel, freshSubject, type ModelName, perform } from "./sequences.ts";
+import { storeSites } from "./store-sites.ts";
 import type { World } from "./world.ts";
 
 /** What both threads start from, and what each does. */
@@ -172,7 +165,7 @@ interface Run {
 }
 
 /** Runs all scenarios with B at every event of A. @throws Violation */
-export function runInterleavings(model: CrashModel, seed: number, only?: string): Tally {
+export function runInterleavings(model: ModelName, seed: number, only?: string): Tally {
   const random = seeded(seed);
   const judge = new Judge(random);
   for (const [name, scenario] of Object.entries(scenarios)) {
@@ -260,31 +253,20 @@ function attempt(act: () => void, name: string): boolean {
   }
 }
 
-function judgeRun(model: CrashModel, judge: Judge, random: Random, scenario: Scenario, run: Run, label: string): void {
-  judge.forget();
+function judgeRun(name: ModelName, judge: Judge, random: Random, scenario: Scenario, run: Run, label: string): void {
   const orders = ordersOf(scenario, run);
   if (orders.both.length === 0) throw new Violation(`${label}: no order of the two explains their answers`);
-  const image = run.start.slice();
-  const power = new PowerModel(run.start);
+  const model = crashModel(name, run.start, random);
   run.events.forEach((event, at) => {
     const allowed = allowedAt(orders, run, at);
-    if (model === "kill") {
-      // Every event makes an image of its own, and what is allowed changes with it: none is a repeat.
-      for (const crash of killImages(image, [event], random)) judge.judge(crash, allowed, `${label}, event ${at}`);
-      judge.forget();
-      if (event.kind === "store") image.set(event.bytes, event.offset);
-      return;
-    }
-    if (event.kind === "fence")
-      for (const crash of power.images(random)) judge.judge(crash, allowed, `${label}, event ${at}`);
-    power.add(event);
+    for (const crash of model.during(event)) judge.judge(crash, allowed, `${label}, event ${at}`);
+    model.add(event);
+    if (storeSites.note(event)) for (const crash of model.now()) judge.judge(crash, allowed, `${label}, event ${at}`);
   });
-  judge.forget();
   const { text } = checkImage(recovered(run.end, label));
   if (!orders.both.includes(text))
     throw new Violation(`${label}: at the end\n${text}\nallowed\n${orders.both.join("\n  or\n")}`);
-  if (model === "power")
-    for (const crash of power.images(random)) judge.judge(crash, orders.both, `${label}, at the end`);
+  for (const crash of model.now()) judge.judge(crash, orders.both, `${label}, at the end`);
 }
 
 function recovered(image: Uint8Array, label: string): Uint8Array {

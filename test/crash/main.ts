@@ -1,26 +1,71 @@
 /**
- * Runs crash tests from the command line: `node dist/test/crash/main.js MODEL SEED STATES`, where
- * MODEL is kill, power, threads-kill or threads-power.
- * Exit code 0: clean. 3: a promise was broken, which is what a planted mutant must lead to.
+ * Runs crash tests from the command line:
+ *
+ *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--exhaustive N]
+ *
+ * SEARCH is one of `searches`. Exit code 0: clean, the last line counts in JSON what was done. 3: a promise was broken,
+ * which is what a planted mutant must lead to.
  */
+import { parseArgs } from "node:util";
+import { runFormatting } from "./formatting.ts";
 import { runInterleavings } from "./interleavings.ts";
 import { type Tally, Violation } from "./judge.ts";
-import { runSequences } from "./sequences.ts";
+import { type Budget, type ModelName, runSequences } from "./sequences.ts";
+import { runPairs, runTriples } from "./short-sequences.ts";
+import { storeSites } from "./store-sites.ts";
 
-const [model, seed, states] = process.argv.slice(2);
+type Search = (model: ModelName, seed: number, budget: Budget) => Tally;
 
-function run(): Tally {
-  if (model === "kill" || model === "power") return runSequences(model, Number(seed), Number(states));
-  if (model === "threads-kill") return runInterleavings("kill", Number(seed));
-  if (model === "threads-power") return runInterleavings("power", Number(seed));
-  throw new Error(`no crash model "${model}"`);
+/** Each is run as `NAME-kill` or `NAME-power`. */
+const searches: Readonly<Record<string, Search>> = {
+  random: runSequences,
+  pairs: (model, seed, { exhaustive }) => runPairs(model, seed, exhaustive),
+  triples: runTriples,
+  threads: (model, seed) => runInterleavings(model, seed),
+  formatting: (model, seed) => runFormatting(model, seed),
+  // All of it, slowly, for the question which stores were the last before a crash.
+  sites: runForSites,
+};
+
+function runForSites(model: ModelName, seed: number, budget: Budget): Tally {
+  storeSites.record();
+  const tally = runSequences(model, seed, budget);
+  for (const name of ["pairs", "threads", "formatting"]) {
+    const { operations, ...states } = searches[name](model, seed, budget);
+    tally.operations += operations;
+    for (const key of ["states", "repeats", "inRecovery"] as const) tally[key] += states[key];
+  }
+  return tally;
 }
 
-const began = performance.now();
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seed: { type: "string", default: "1" },
+    states: { type: "string", default: "20000" },
+    seconds: { type: "string", default: "Infinity" },
+    exhaustive: { type: "string" },
+  },
+});
+const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];
+if (!Object.hasOwn(searches, search)) throw new Error(`no search "${positionals[0]}"`);
+const budget: Budget = {
+  states: Number(values.states),
+  cpuSeconds: Number(values.seconds),
+  ...(values.exhaustive === undefined ? {} : { exhaustive: Number(values.exhaustive) }),
+};
+// The clock stands still: two images that differ in a time only would be two states.
+const started = Date.now();
+Date.now = () => started;
+const began = process.cpuUsage();
 try {
-  const tally = run();
-  const seconds = (performance.now() - began) / 1000;
-  process.stdout.write(`${JSON.stringify({ model, seed, ...tally, seconds: Number(seconds.toFixed(1)) })}\n`);
+  const tally = searches[search](model as ModelName, Number(values.seed), budget);
+  const { user, system } = process.cpuUsage(began);
+  const cpuSeconds = Math.round((user + system) / 1e6);
+  const missing = search === "sites" ? { missing: Object.fromEntries(storeSites.missing()) } : {};
+  process.stdout.write(
+    `${JSON.stringify({ search: positionals[0], seed: values.seed, ...tally, cpuSeconds, ...missing })}\n`,
+  );
 } catch (error) {
   // An assertion of the code under test is a promise, too.
   const isPromise = error instanceof Violation || (error as Error).message.includes("assertion failed");

@@ -2,6 +2,7 @@
 import { Disk } from "../../src/disk/index.ts";
 import type { PageRegion } from "../../src/region/index.ts";
 import { below, pick, type Random } from "../../src/testing/index.ts";
+import { chooseLayers, chooseOver } from "./layer-operations.ts";
 import { emptyPage, inside, type ModelInstance, overwritten, present, type World } from "./world.ts";
 
 export const pageBytes = 512;
@@ -18,7 +19,7 @@ export interface Operation {
   readonly steps: readonly ((world: World) => void)[];
 }
 
-function one(name: string, run: (region: PageRegion) => void, change: (world: World) => void): Operation {
+export function one(name: string, run: (region: PageRegion) => void, change: (world: World) => void): Operation {
   return { name, run, steps: [change] };
 }
 
@@ -27,7 +28,7 @@ export function filled(value: number, lengthBytes = pageBytes): Uint8Array {
   return new Uint8Array(new Uint32Array(lengthBytes / 4).fill(value).buffer);
 }
 
-const instanceOf = (region: PageRegion, name: string) => region.instance(SUBSYSTEM, name);
+export const instanceOf = (region: PageRegion, name: string) => region.instance(SUBSYSTEM, name);
 
 export function create(name: string, pages: number): Operation {
   const sizeBytes = pages * pageBytes;
@@ -51,8 +52,8 @@ export function createPending(name: string, pages: number, source?: string): Ope
   );
 }
 // A pending instance is reached by its handle only: it has no name yet.
-const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
-const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
+export const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
+export const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
   const handle = pendingHandles.get(region);
   if (handle === undefined) throw new Error("no pending instance");
   return handle;
@@ -68,7 +69,11 @@ export function writePending(name: string, index: number, value: number): Operat
 }
 
 export function savePage(from: string, name: string, index: number): Operation {
-  const run = (region: PageRegion): void => instanceOf(region, from).handOver(index, pendingOf(region), index);
+  const run = (region: PageRegion): void => {
+    const source = instanceOf(region, from);
+    if (source.stateOf(index) === "shared") throw new Error(`${from}[${index}] is shared`);
+    source.handOver(index, pendingOf(region), index);
+  };
   return one(`hand ${from}[${index}] to pending ${name}`, run, (world) => {
     world.get(name).pages.set(index, present(world.get(from).pages.get(index)));
     world.get(from).pages.delete(index);
@@ -111,7 +116,12 @@ export function free(name: string, index: number): Operation {
 }
 
 export function handOver(from: string, index: number, to: string, target: number): Operation {
-  const run = (region: PageRegion): void => instanceOf(region, from).handOver(index, instanceOf(region, to), target);
+  const run = (region: PageRegion): void => {
+    const source = instanceOf(region, from);
+    // A page that is shared cannot be given away: it is copied first, which changes nothing that can be seen.
+    if (source.stateOf(index) === "shared") source.ensure(index)[Symbol.dispose]();
+    source.handOver(index, instanceOf(region, to), target);
+  };
   return one(`hand ${from}[${index}] over to ${to}[${target}]`, run, (world) => {
     const content = present(inside(world.get(from), index).pages.get(index));
     inside(world.get(to), target);
@@ -123,6 +133,8 @@ export function handOver(from: string, index: number, to: string, target: number
 export function ensureRun(name: string, index: number, order: number): Operation {
   const run = (region: PageRegion): void => instanceOf(region, name).ensureRun(index, order)[Symbol.dispose]();
   return one(`run of 2^${order} at ${name}[${index}]`, run, (world) => {
+    // A run that is there is opened.
+    if (world.get(name).runs.get(index) === 2 ** order) return;
     const { pages, runs } = inside(world.get(name), index);
     for (let k = 0; k < 2 ** order; k++) if (pages.has(index + k)) throw new Error("a page stands in the way");
     for (let k = 0; k < 2 ** order; k++) pages.set(index + k, emptyPage);
@@ -151,7 +163,7 @@ export function resize(name: string, pages: number): Operation {
 }
 
 export function remove(name: string): Operation {
-  const run = (region: PageRegion): void => instanceOf(region, name).delete();
+  const run = (region: PageRegion): void => instanceOf(region, name).purge();
   return one(`delete ${name}`, run, (world) => void world.instances.delete(name));
 }
 
@@ -229,14 +241,19 @@ export function choose(random: Random, world: World, nextValue: () => number): O
   const live = Array.from(world.instances.values()).filter(
     (instance) => !instance.pending && instance.name !== "ballast",
   );
-  if (pending !== undefined && random() < 0.5) return choosePending(random, world, pending, nextValue);
+  if (pending?.over === true && random() < 0.5) return chooseOver(random, pending, nextValue);
+  if (pending !== undefined && !pending.over && random() < 0.5) return choosePending(random, world, pending, nextValue);
+  if (random() < 0.15) return chooseLayers(random, world, live);
   const missing = names.filter((name) => !world.instances.has(name));
   if (live.length === 0 || (missing.length > 0 && random() < 0.08)) return create(pick(random, missing), 300);
   if (missing.length > 0 && pending === undefined && random() < 0.06) {
-    return createPending(pick(random, missing), 300, random() < 0.7 ? pick(random, live).name : undefined);
+    // What is shared does not go into a save, so a source is none that ever was.
+    const sources = live.filter(({ readOnly, layered }) => !readOnly && !layered);
+    const source = random() < 0.7 && sources.length > 0 ? pick(random, sources).name : undefined;
+    return createPending(pick(random, missing), 300, source);
   }
   // A source is closed until its save is committed.
-  const open = live.filter(({ name }) => name !== pending?.source);
+  const open = live.filter(({ saved, readOnly }) => !saved && !readOnly);
   return open.length > 0 ? chooseOn(random, pick(random, open), open, nextValue) : undefined;
 }
 
@@ -274,7 +291,7 @@ function chooseOn(
   if (dice < 30) return own.length > 0 ? free(name, pick(random, own)) : undefined;
   if (dice < 34) return fits ? ensure(name, index) : undefined;
   if (dice < 50) return chooseHandOver(random, instance, own, live);
-  if (dice < 56) return isRoom(instance, 4) ? ensureRun(name, 4, pick(random, [1, 2])) : undefined;
+  if (dice < 56) return isRoom(instance, 4) && !instance.layered ? ensureRun(name, 4, pick(random, [1, 2])) : undefined;
   if (dice < 60)
     return instance.runs.size > 0 ? freeRun(name, pick(random, Array.from(instance.runs.keys()))) : undefined;
   if (dice < 66) {

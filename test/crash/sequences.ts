@@ -4,7 +4,8 @@ import { formatMemory } from "../../src/format/index.ts";
 import { nativeFormat, PageRegion } from "../../src/region/index.ts";
 import {
   below,
-  killImages,
+  type CrashModel,
+  KillModel,
   type MemoryEvent,
   PowerModel,
   type Random,
@@ -15,6 +16,7 @@ import {
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import { choose, create, type Operation, pageBytes, write } from "./operations.ts";
+import { storeSites } from "./store-sites.ts";
 import { World } from "./world.ts";
 
 /** More than 256 pages, so that a torn page number shows; the mark is raised in chunks of 64. */
@@ -26,13 +28,24 @@ const CHUNK_PAGES = 64;
  */
 const BALLAST_PAGES = [210, 236, 250] as const;
 
-export type CrashModel = "kill" | "power";
+export type ModelName = "kill" | "power";
+
+/** What a kind of crash may leave of a memory that starts as `image`; `exhaustive` is for the power model. */
+export function crashModel(name: ModelName, image: Uint8Array, random: Random, exhaustive?: number): CrashModel {
+  return name === "kill" ? new KillModel(image, random) : new PowerModel(image, random, exhaustive);
+}
+
+/** Made once: every region of its own would have another identity, and no state of two of them would be equal. */
+let formatted: Uint8Array | undefined;
 
 /** A formatted region of the test geometry. */
 export function freshImage(): Uint8Array {
-  const memory = RecordingMemory.blank(regionPages * pageBytes);
-  formatMemory(memory, nativeFormat({ pageBytes, chunkPages: CHUNK_PAGES }));
-  return memory.recording.image;
+  if (formatted === undefined) {
+    const memory = RecordingMemory.blank(regionPages * pageBytes);
+    formatMemory(memory, nativeFormat({ pageBytes, chunkPages: CHUNK_PAGES }));
+    formatted = memory.recording.image;
+  }
+  return formatted.slice();
 }
 
 /** A region that is being tested, with its model. */
@@ -63,42 +76,72 @@ export function freshSubject(round = 0): Subject {
   return subject;
 }
 
-/** Runs until `states` crash states were judged. @throws Violation */
-export function runSequences(model: CrashModel, seed: number, states: number): Tally {
+/** How long a run goes on: until so many states were judged, or so much of a processor's time is used up. */
+export interface Budget {
+  readonly states: number;
+  /** No end by default. Busy neighbours do not count. */
+  readonly cpuSeconds?: number;
+  /** Up to how many combinations at a fence are tried one and all: with fewer, more operations make as many states. */
+  readonly exhaustive?: number;
+}
+
+/** Says whether the budget is not used up yet. */
+export function goesOnUntil(tally: Tally, { states, cpuSeconds = Number.POSITIVE_INFINITY }: Budget): () => boolean {
+  const began = process.cpuUsage();
+  return () => {
+    const { user, system } = process.cpuUsage(began);
+    return tally.states < states && (user + system) / 1e6 < cpuSeconds;
+  };
+}
+
+/** Runs random sequences until the budget is used up. @throws Violation */
+export function runSequences(model: ModelName, seed: number, budget: Budget): Tally {
   const random = seeded(seed);
   const judge = new Judge(random);
-  for (let round = 0; judge.tally.states < states; round++) {
-    new Sequence(model, random, judge, `seed ${seed}, round ${round}`, freshSubject(round)).run(states);
+  const goesOn = goesOnUntil(judge.tally, budget);
+  for (let round = 0; goesOn(); round++) {
+    const subject = freshSubject(round);
+    const crashes = crashModel(model, subject.recording.recorded, random, budget.exhaustive);
+    new Sequence(crashes, random, judge, `seed ${seed}, round ${round}`, subject).run(goesOn);
   }
   return judge.tally;
 }
 
 const OPERATIONS_A_ROUND = 60;
+/** One in so many operations is cut short by a kill, and the next owner goes on with what is there. */
+const CRASHED_EVERY = 12;
+const REOPENED_EVERY = 25;
+/** In one of so many operations a kill is followed by a recovery, and that by another crash of the model's kind. */
+const TWICE_EVERY = 5;
 
 class Sequence {
-  readonly #model: CrashModel;
   readonly #random: Random;
   readonly #judge: Judge;
   readonly #name: string;
+  /**
+   * Carried on from owner to owner: what a dead one stored and did not fence may be lost to a power cut until the next
+   * has made it durable.
+   */
+  readonly #model: CrashModel;
   #subject: Subject;
-  readonly #power: PowerModel;
+  /** The text of the world as it is. */
+  #text: string;
   #value = 100;
 
   constructor(model: CrashModel, random: Random, judge: Judge, name: string, subject: Subject) {
-    this.#model = model;
     this.#random = random;
     this.#judge = judge;
     this.#name = name;
     this.#subject = subject;
-    this.#power = new PowerModel(subject.recording.recorded);
+    this.#text = subject.world.text();
+    this.#model = model;
   }
 
-  run(states: number): void {
-    for (let k = 0; k < OPERATIONS_A_ROUND && this.#judge.tally.states < states; k++) {
+  run(goesOn: () => boolean): void {
+    for (let k = 0; k < OPERATIONS_A_ROUND && goesOn(); k++) {
       const label = `${this.#name}, operation ${k}`;
-      const dice = this.#random();
-      if (dice < 0.04) this.#reopen(label);
-      else this.#operate(label, dice < 0.12);
+      if (below(this.#random, REOPENED_EVERY) === 0) this.#reopen(label);
+      else this.#operate(label, below(this.#random, CRASHED_EVERY) === 0);
     }
   }
 
@@ -107,14 +150,16 @@ class Sequence {
     if (operation === undefined) return;
     this.#judge.tally.operations++;
     const { recording, world } = this.#subject;
-    const start = recording.recorded.slice();
-    const worlds = [world.copy()];
+    // A crash brings back the world from before what it cuts short.
+    const worlds = crash ? [world.copy()] : [];
+    const allowed = [this.#text];
     recording.events = [];
     try {
       operation.run(this.#subject.region);
       for (const step of operation.steps) {
         step(world);
-        worlds.push(world.copy());
+        if (crash) worlds.push(world.copy());
+        allowed.push(world.text());
       }
     } catch (error) {
       // Rule 5: ENOSPC leaves the state as it was. A mark that was raised on the way only made free pages.
@@ -123,53 +168,41 @@ class Sequence {
     }
     const { events } = recording;
     const cut = crash ? below(this.#random, events.length + 1) : events.length;
-    this.#replay(start, events.slice(0, cut), worlds, `${label} ${operation.name}`);
-    if (crash)
-      this.#continueFrom(withStores(start, events.slice(0, cut)), worlds, `${label} killed after event ${cut}`);
-    else this.#judgeEnd(world, `${label} ${operation.name}`);
+    this.#replay(events.slice(0, cut), allowed, `${label} ${operation.name}`);
+    if (crash) this.#continueFrom(worlds, `${label} ${operation.name} killed after event ${cut}`);
+    else this.#judgeEnd(allowed[allowed.length - 1], `${label} ${operation.name}`);
   }
 
-  /** Judges every crash in the middle of `events`: any of the worlds may be found. */
-  #replay(start: Uint8Array, events: readonly MemoryEvent[], worlds: readonly World[], label: string): void {
-    this.#judge.forget();
-    const allowed = worlds.map((world) => world.text());
-    if (this.#model === "kill") {
-      for (const crash of killImages(start, events, this.#random)) {
-        this.#judge.judge(crash, allowed, label);
+  /** Judges every crash in the middle of `events`: any of the allowed states may be found. */
+  #replay(events: readonly MemoryEvent[], allowed: readonly string[], label: string): void {
+    const twiceAt = below(this.#random, TWICE_EVERY * events.length);
+    for (const [at, event] of events.entries()) {
+      for (const crash of this.#model.during(event)) this.#judge.judge(crash, allowed, label);
+      if (at === twiceAt) {
+        const image = this.#model.latest();
+        this.#judge.judgeRecovery(this.#model.fork(), image, allowed, `${label} killed before event ${at}`);
       }
-    }
-    for (const event of events) {
-      if (this.#model === "power" && event.kind === "fence") this.#cutPower(allowed, label);
-      this.#power.add(event);
+      this.#model.add(event);
+      if (storeSites.note(event)) for (const crash of this.#model.now()) this.#judge.judge(crash, allowed, label);
     }
   }
 
   /** What returned is durable: only the world of now may be found. */
-  #judgeEnd(world: World, label: string): void {
-    this.#judge.forget();
-    const allowed = [world.text()];
-    const { recorded } = this.#subject.recording;
-    if (this.#model === "power") this.#cutPower(allowed, `${label}, at its end`);
-    else this.#judge.judge({ key: 0, label: "killed at its end", bytes: () => recorded }, allowed, label);
-  }
-
-  #cutPower(allowed: readonly string[], label: string): void {
-    for (const crash of this.#power.images(this.#random)) this.#judge.judge(crash, allowed, label);
+  #judgeEnd(text: string, label: string): void {
+    this.#text = text;
+    for (const crash of this.#model.now()) this.#judge.judge(crash, [text], `${label}, at its end`);
   }
 
   #reopen(label: string): void {
     const { recording, region, world } = this.#subject;
-    const start = recording.recorded.slice();
     recording.events = [];
     region[Symbol.dispose]();
-    this.#replay(start, recording.events, [world], `${label} close`);
-    this.#continueFrom(recording.recorded, [world], `${label} reopened`);
+    this.#replay(recording.events, [this.#text], `${label} close`);
+    this.#continueFrom([world], `${label} reopened`);
   }
 
-  // The next owner goes on. What the dead one stored and did not fence may still be lost to a power cut, until the new
-  // owner has made it durable: so the power model is carried on.
-  #continueFrom(image: Uint8Array, worlds: readonly World[], label: string): void {
-    const recording = new Recording(image.slice());
+  #continueFrom(worlds: readonly World[], label: string): void {
+    const recording = new Recording(this.#model.latest());
     let region: PageRegion;
     let text: string;
     try {
@@ -181,13 +214,8 @@ class Sequence {
     const found = worlds.find((world) => world.text() === text);
     if (found === undefined) throw new Violation(`${label}: got\n${text}`);
     this.#subject = { recording, region, world: found.reopened() };
-    this.#replay(image, recording.events, worlds, label);
-    this.#judgeEnd(this.#subject.world, label);
+    const allowed = worlds.map((world) => world.text());
+    this.#replay(recording.events, allowed, label);
+    this.#judgeEnd(text, label);
   }
-}
-
-function withStores(start: Uint8Array, events: readonly MemoryEvent[]): Uint8Array {
-  const image = start.slice();
-  for (const event of events) if (event.kind === "store") image.set(event.bytes, event.offset);
-  return image;
 }

@@ -17,13 +17,21 @@ export interface ModelInstance {
   pending: boolean;
   /** Name of the instance to which a pending one gives its pages back. */
   source: string | undefined;
-  /** A pending instance names it as its source: nothing else may change in it. */
+  /** A pending instance names it as its source, or is a layer over it: nothing else may change in it. */
   saved: boolean;
+  /** A snapshot. */
+  readOnly: boolean;
+  /** It shared pages once, so it takes no aligned run. */
+  layered: boolean;
+  /** Pending, and a layer over the instance of its name. */
+  over: boolean;
 }
 
 /** All instances of a region, by name. */
 export class World {
   readonly instances: Map<string, ModelInstance> = new Map();
+  /** Deleted ones, the latest last; the region may have needed their pages since. */
+  readonly deleted: ModelInstance[] = [];
 
   add(name: string, sizeBytes: number, pending = false, source?: string): ModelInstance {
     const instance: ModelInstance = {
@@ -36,6 +44,9 @@ export class World {
       pending,
       source,
       saved: false,
+      readOnly: false,
+      layered: false,
+      over: false,
     };
     if (source !== undefined) this.get(source).saved = true;
     this.instances.set(name, instance);
@@ -50,31 +61,42 @@ export class World {
 
   copy(): World {
     const copy = new World();
-    for (const [name, one] of this.instances) {
-      copy.instances.set(name, {
-        ...one,
-        pages: new Map(one.pages),
-        volatile: new Map(one.volatile),
-        runs: new Map(one.runs),
-      });
-    }
+    for (const [name, one] of this.instances) copy.instances.set(name, copyOf(one));
+    copy.deleted.push(...this.deleted.map(copyOf));
     return copy;
+  }
+
+  /** A full copy of an instance under another name. */
+  duplicate(name: string, copyName: string, change: Partial<ModelInstance>): void {
+    const original = this.get(name);
+    if (this.instances.has(copyName)) throw new Error(`the model has a ${copyName}`);
+    original.layered = true;
+    this.instances.set(copyName, { ...copyOf(original), name: copyName, layered: true, ...change });
+  }
+
+  /** Takes an instance out of the names; it can be undeleted. */
+  forget(name: string): void {
+    const one = this.get(name);
+    one.volatile.clear();
+    this.deleted.push(one);
+    this.instances.delete(name);
   }
 
   /** What the next open makes of it: pending ones give their pages back or lose them, volatile pages vanish. */
   reopened(): World {
     const next = this.copy();
-    for (const [name, one] of next.instances) {
+    for (const [key, one] of next.instances) {
       one.volatile.clear();
-      if (one.pending) next.dropPending(name);
+      if (one.pending) next.dropPending(key);
     }
     return next;
   }
 
   /** Ends an instance that was never published: what it had taken from its source goes back there. */
   dropPending(name: string): void {
-    const { pages, source: sourceName } = this.get(name);
+    const { pages, source: sourceName, over, name: below } = this.get(name);
     this.endSave(name);
+    if (over) this.get(below).saved = false;
     this.instances.delete(name);
     const source = sourceName === undefined ? undefined : this.instances.get(sourceName);
     for (const [index, content] of source === undefined ? [] : pages) source?.pages.set(index, content);
@@ -90,12 +112,25 @@ export class World {
   /** The text that the checker gives for the state after the next open. */
   text(): string {
     const live = Array.from(this.reopened().instances.values());
-    return textOf(live.map(({ name, sizeBytes, attribute, pages }) => ({ name, size: sizeBytes, attribute, pages })));
+    return textOf(
+      live.map(({ name, sizeBytes, attribute, readOnly, pages }) => ({
+        name,
+        size: sizeBytes,
+        attribute,
+        readOnly,
+        pages,
+      })),
+    );
   }
+}
+
+function copyOf(one: ModelInstance): ModelInstance {
+  return { ...one, pages: new Map(one.pages), volatile: new Map(one.volatile), runs: new Map(one.runs) };
 }
 
 /** @throws when the index lies beyond the size or in an aligned run, or is being saved: the region refuses, too */
 export function inside(instance: ModelInstance, index: number): ModelInstance {
+  if (instance.readOnly) throw new Error(`${instance.name} is a snapshot`);
   if (instance.saved) throw new Error(`${instance.name} is being saved`);
   if (index * 512 >= instance.sizeBytes) throw new Error(`the model has no index ${index} in ${instance.name}`);
   for (const [first, length] of instance.runs) {

@@ -1,4 +1,5 @@
-// A process that changes a region as fast as it can, tells its parent of every operation that returned, and dies.
+// A process that changes a region as fast as it can, tells its parent of every operation that returned, and dies; at
+// its n-th store it first says on descriptor 3 where that is.
 
 import { readFileSync, writeSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -75,6 +76,8 @@ function killingAt(memory: Memory, nth: number): Memory {
       const [offset, source] = args as [number, Uint8Array];
       memory.fill(offset, source.subarray(0, source.length >>> 1));
     }
+    // Whoever watches may want to know where it was.
+    writeSync(3, new Error("killed").stack ?? "");
     process.kill(process.pid, "SIGKILL");
   };
   return new Proxy(memory, {

@@ -47,9 +47,9 @@ export class TestBed {
     };
   }
 
-  /** Starts a server and waits for its ready lines. */
+  /** Starts a server that may be killed as often as the test likes, and waits for its ready lines. */
   serve(...args: readonly string[]): Promise<RunningCli> {
-    return this.ready(new RunningCli(["serve", ...args]));
+    return this.ready(new RunningCli(["serve", ...args, "--quarantine-after", "0"]));
   }
 
   /** Waits for the ready lines of a server, which is killed at the end if it still runs. */

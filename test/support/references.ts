@@ -33,7 +33,7 @@ function populated(): Trial {
   bob.ensureRun(4, 2)[Symbol.dispose]();
   bob.setAttributes(Uint8Array.of(7));
   doomed.write(0, filled(400));
-  doomed.delete();
+  doomed.purge();
   return trial;
 }
 

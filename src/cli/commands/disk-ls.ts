@@ -17,13 +17,15 @@ export async function diskLs(context: CliContext, flags: { json?: boolean }, sou
     { head: "ALLOCATED", align: "right" },
     { head: "FULL", align: "right" },
     { head: "CREATED (UTC)" },
+    { head: "KIND" },
   ] as const;
-  const rows = disks.map(({ name, sizeBytes, allocatedBytes, created }) => [
+  const rows = disks.map(({ name, sizeBytes, allocatedBytes, created, readOnly, parent }) => [
     printable(name),
     formatSize(sizeBytes),
     formatSize(allocatedBytes),
     `${Math.floor((100 * allocatedBytes) / sizeBytes)}%`,
     formatTime(created),
+    `${readOnly ? "snapshot" : "disk"}${parent === undefined ? "" : ` over ${printable(parent)}`}`,
   ]);
   printTable(stdout, columns, rows);
 }

@@ -14,7 +14,6 @@ import { analyze, nativeFormat } from "../../region/index.ts";
 import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
 import { interruptible } from "../interruptible.ts";
-import { lockedBy } from "../open-region.ts";
 import { readOther } from "../other-format.ts";
 import { print } from "../output.ts";
 
@@ -22,6 +21,7 @@ interface FormatFlags {
   readonly size?: number;
   readonly pageSize?: number;
   readonly thin?: boolean;
+  readonly checksums?: boolean;
   readonly format?: string;
   readonly force?: boolean;
 }
@@ -30,12 +30,8 @@ interface FormatFlags {
 export async function format(context: CliContext, flags: FormatFlags, source: string): Promise<void> {
   const chosen = chosenFormat(flags);
   const { stderr } = context.process;
-  try {
-    const memory = await interruptible(stderr, (options) => inTurns(making(source, chosen, flags, stderr), options));
-    memory.close();
-  } catch (error) {
-    throw isPerdureError(error, "LOCKED") ? await lockedBy(source, error) : error;
-  }
+  const memory = await interruptible(stderr, (options) => inTurns(making(source, chosen, flags, stderr), options));
+  memory.close();
   print(stderr, `formatted ${source}: ${describeResult(source)}`);
 }
 
@@ -52,13 +48,13 @@ function* making(source: string, chosen: Format, flags: FormatFlags, stderr: Nod
   }
 }
 
-function chosenFormat({ format: wanted, pageSize, thin = false }: FormatFlags): Format {
+function chosenFormat({ format: wanted, pageSize, thin = false, checksums = false }: FormatFlags): Format {
   const found = wanted === undefined ? undefined : findFormat(wanted);
   if (found === undefined || found.type === formatType) {
-    return nativeFormat({ thin, ...(pageSize === undefined ? {} : { pageBytes: pageSize }) });
+    return nativeFormat({ thin, checksums, ...(pageSize === undefined ? {} : { pageBytes: pageSize }) });
   }
-  if (pageSize === undefined && !thin) return found;
-  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size and no --thin`, {
+  if (pageSize === undefined && !thin && !checksums) return found;
+  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size, --thin or --checksums`, {
     remedy: "leave them out: they are for regions",
   });
 }

@@ -27,6 +27,7 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
     ["free", describeFree(facts)],
     ["memory", describeMemory(facts)],
     ["instances", String(facts.instances)],
+    ["checksums", facts.checksums ? "of metadata and of content" : "of metadata only"],
     ["outlives", describeSurvival(facts)],
     ["created", `${formatTime(facts.created)} UTC`],
     ["identity", `${facts.uuid}, format ${facts.format} version ${facts.version}`],
@@ -71,9 +72,12 @@ function describeSize({ pages, pageBytes, metadataPages }: RegionInfo): string {
   return `${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}; metadata take ${metadata}`;
 }
 
-function describeFree({ freePages, reservePages, pageBytes }: RegionInfo): string {
+function describeFree({ freePages, reservePages, promisedPages, deletedPages, pageBytes }: RegionInfo): string {
   const reserve = formatSize(Math.min(reservePages, freePages) * pageBytes);
-  return `${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`;
+  const parts = [`${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`];
+  if (promisedPages > 0) parts.push(`and ${formatSize(promisedPages * pageBytes)} are guaranteed to instances`);
+  if (deletedPages > 0) parts.push(`${formatSize(deletedPages * pageBytes)} more can be undeleted or used`);
+  return parts.join("; ");
 }
 
 function describeMemory({ thin, backedBytes }: RegionInfo): string {

@@ -4,14 +4,20 @@ import { openForReading } from "../open-region.ts";
 import { formatTime, print, printable, printJson, printTable } from "../output.ts";
 
 /** `perdure ls`: every instance of a region. */
-export async function ls(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
+export async function ls(
+  context: CliContext,
+  flags: { deleted?: boolean; json?: boolean },
+  source: string,
+): Promise<void> {
   const region = await openForReading(source);
   const { pageBytes } = region;
-  const instances = region.list().map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes }));
+  const found = flags.deleted === true ? region.deleted() : region.list();
+  const instances = found.map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes }));
   await region.close();
   const { stdout, stderr } = context.process;
   if (flags.json === true) return printJson(stdout, instances);
-  if (instances.length === 0) return print(stderr, `${source} is empty`);
+  if (instances.length === 0)
+    return print(stderr, `${source} ${flags.deleted === true ? "keeps nothing that was deleted" : "is empty"}`);
   const columns = [
     { head: "SUBSYSTEM" },
     { head: "NAME" },

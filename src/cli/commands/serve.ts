@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { PerdureError } from "../../base/index.ts";
 import type { WantedDisk } from "../../disk/index.ts";
 import type { CliContext } from "../context.ts";
+import { defaultQuarantineAfter } from "../parameters.ts";
 import { serveDisks } from "../serving.ts";
 
 interface ServeFlags {
@@ -14,6 +15,8 @@ interface ServeFlags {
   readonly unix?: string;
   readonly tcp?: string;
   readonly readOnly?: boolean;
+  readonly quarantineAfter?: number;
+  readonly healthyAfter?: number;
   readonly json?: boolean;
 }
 
@@ -24,7 +27,9 @@ export async function serve(context: CliContext, flags: ServeFlags, source: stri
   const wanted = [...(flags.disk ?? []), ...(flags.disks ?? [])];
   const isTwice = wanted.find(({ name }, k) => wanted.findIndex((other) => other.name === name) !== k);
   if (isTwice !== undefined) throw new PerdureError("EINVAL", `the disk "${isTwice.name}" is named twice`);
-  const options = { create, readOnly, size, pageSize, thin };
+  const healthyAfterMs = flags.healthyAfter === undefined ? undefined : 1000 * flags.healthyAfter;
+  const quarantineAfter = flags.quarantineAfter ?? defaultQuarantineAfter;
+  const options = { create, readOnly, size, pageSize, thin, quarantineAfter, healthyAfterMs };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   await serveDisks(context, {
     source,

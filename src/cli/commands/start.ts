@@ -3,6 +3,7 @@ import { parseSize } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { chooseFolder } from "../default-folder.ts";
 import { paint, print } from "../output.ts";
+import { defaultQuarantineAfter } from "../parameters.ts";
 import { serveDisks } from "../serving.ts";
 
 const REGION_FILE = "default.region";
@@ -10,8 +11,13 @@ const DISK = { name: "pram0", sizeBytes: parseSize("512M") };
 /** A disk that is written to its end needs its metadata and the reserve for overwriting beside it. */
 const REGION_BYTES = parseSize("640M");
 
+interface StartFlags {
+  readonly dir?: string;
+  readonly quarantineAfter?: number;
+}
+
 /** `perdure start`: the default region with one disk, and how to use it. */
-export async function start(context: CliContext, flags: { dir?: string }): Promise<void> {
+export async function start(context: CliContext, flags: StartFlags): Promise<void> {
   const { stderr, env } = context.process;
   const { folder, from, refused } = chooseFolder({ dir: flags.dir, env, file: REGION_FILE, roomBytes: REGION_BYTES });
   const source = join(folder, REGION_FILE);
@@ -19,7 +25,7 @@ export async function start(context: CliContext, flags: { dir?: string }): Promi
   print(stderr, `the region is ${source} (${from})`);
   await serveDisks(context, {
     source,
-    open: { create: true, size: REGION_BYTES },
+    open: { create: true, size: REGION_BYTES, quarantineAfter: flags.quarantineAfter ?? defaultQuarantineAfter },
     wanted: [DISK],
     others: true,
     json: false,

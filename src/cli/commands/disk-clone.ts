@@ -1,0 +1,16 @@
+import type { CliContext } from "../context.ts";
+import { openForWriting } from "../open-region.ts";
+import { print } from "../output.ts";
+
+/** `perdure disk clone`: makes a disk of a snapshot. */
+export async function diskClone(
+  context: CliContext,
+  _flags: object,
+  source: string,
+  snapshot: string,
+  name: string,
+): Promise<void> {
+  using region = await openForWriting(source);
+  region.disks.open(snapshot).clone(name);
+  print(context.process.stderr, `made the disk "${name}"; it shares all blocks with the snapshot "${snapshot}"`);
+}

@@ -1,0 +1,20 @@
+import type { CliContext } from "../context.ts";
+import { openForWriting } from "../open-region.ts";
+import { print } from "../output.ts";
+
+/** `perdure disk promote`: puts a snapshot or a clone in the place of a disk. */
+export async function diskPromote(
+  context: CliContext,
+  _flags: object,
+  source: string,
+  promoted: string,
+  name: string,
+): Promise<void> {
+  using region = await openForWriting(source);
+  region.disks.open(promoted).promote(region.disks.open(name));
+  print(
+    context.process.stderr,
+    `"${name}" is what "${promoted}" holds`,
+    `\`perdure disk undelete ${source} ${name} --as NAME\` brings back what it was`,
+  );
+}

@@ -1,0 +1,51 @@
+/** Crashes while a memory is formatted: it is a region afterwards, or it was never one. */
+import { isPerdureError } from "../../src/base/index.ts";
+import { attachMemory, formatMemory } from "../../src/format/index.ts";
+import { nativeFormat } from "../../src/region/index.ts";
+import { CrashJudge, RecordingMemory, seeded } from "../../src/testing/index.ts";
+import { checkImage } from "./checker.ts";
+import type { Tally } from "./judge.ts";
+import { pageBytes } from "./operations.ts";
+import { crashModel, type ModelName } from "./sequences.ts";
+import { storeSites } from "./store-sites.ts";
+
+const PAGES = 320;
+const NONE = "no region";
+const EMPTY = "an empty region";
+
+/** A memory that held a region before, and an empty one; both are formatted. @throws Violation */
+export function runFormatting(name: ModelName, seed: number): Tally {
+  const random = seeded(seed);
+  const judge = new CrashJudge({ open: attachIfFormatted, check: (image) => ({ text: textOf(image) }) }, random);
+  const memory = RecordingMemory.blank(PAGES * pageBytes);
+  const { recording } = memory;
+  for (const before of [NONE, EMPTY]) {
+    const model = crashModel(name, recording.recorded, random);
+    recording.events = [];
+    formatMemory(memory, nativeFormat({ pageBytes }), { force: true });
+    judge.tally.operations++;
+    for (const event of recording.events) {
+      for (const crash of model.during(event)) judge.judge(crash, [before, NONE, EMPTY], "formatting");
+      model.add(event);
+      if (storeSites.note(event))
+        for (const crash of model.now()) judge.judge(crash, [before, NONE, EMPTY], "formatting");
+    }
+    for (const crash of model.now()) judge.judge(crash, [EMPTY], "formatting, at the end");
+  }
+  return judge.tally;
+}
+
+function attachIfFormatted(memory: Parameters<typeof attachMemory>[0]): void {
+  try {
+    attachMemory(memory);
+  } catch (error) {
+    if (!isPerdureError(error, "UNFORMATTED") && !isPerdureError(error, "FOREIGN_DATA")) throw error;
+  }
+}
+
+function textOf(image: Uint8Array): string {
+  const magic = Buffer.from(image.buffer, image.byteOffset, 8).toString("latin1");
+  if (magic !== "SREPMEMK") return NONE;
+  const { text } = checkImage(image);
+  return text === "" ? EMPTY : text;
+}

@@ -1,0 +1,42 @@
+/**
+ * Hazard: what short tests do not meet. Real writers are killed for as long as one likes, servers of disks under load
+ * beside them, and crash states are searched with new seeds all the while: `npm run torture` runs this.
+ */
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { runSearch } from "../support/crash-search.ts";
+import { addKillFigures, type KillReport, killWriters } from "../support/killed-writer.ts";
+import { killServers } from "./disks.ts";
+
+const minutes = Number(process.env["PERDURE_MINUTES"] ?? 1);
+const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+const end = performance.now() + minutes * 60_000;
+const goesOn = (): boolean => performance.now() < end;
+/** Writers that are under way at once, each with a region of its own. */
+const WRITERS = 3;
+const HANG_MS = minutes * 60_000 + 300_000;
+
+describe(`torture (--seed ${seed})`, { concurrency: true, timeout: HANG_MS }, () => {
+  const reports: KillReport[] = [];
+  after(() => addKillFigures(reports));
+
+  for (let k = 0; k < WRITERS; k++) {
+    const atStores = k > 0;
+    test(`writer ${k}, killed ${atStores ? "at its n-th store" : "at a random moment"}`, async (t) => {
+      const report = await killWriters(t, seed + k, atStores, goesOn);
+      reports.push(report);
+      assert.ok(report.acknowledged > 0, "the writer came to do something");
+    });
+  }
+
+  test("servers of disks, killed under the load of fio", (t) => killServers(t, seed, goesOn));
+
+  for (const model of ["kill", "power"]) {
+    test(`crash states, ${model} model`, async (t) => {
+      // Two searches beside the writers: each has a part of the processors for itself.
+      const cpuSeconds = String((minutes * 60) / 3);
+      const result = await runSearch(`random-${model}`, seed, "--states", "Infinity", "--seconds", cpuSeconds);
+      t.diagnostic(JSON.stringify(result));
+    });
+  }
+});
