@@ -1,5 +1,5 @@
-// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `seals` and
-// `nbd`.
+// `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `thin`,
+// `seals` and `nbd`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
@@ -9,12 +9,14 @@ import { type Scale, scales } from "./scale.ts";
 import { scratchFolder } from "./scratch.ts";
 import { benchSeals } from "./seals.ts";
 import { type Report, render, renderMarkdown } from "./table.ts";
+import { benchThin } from "./thin.ts";
 import { versions } from "./versions.ts";
 
 type Benchmark = (scale: Scale, folder: string) => Promise<Report>;
 const benchmarks: Readonly<Record<string, Benchmark>> = {
   open: benchOpen,
   alloc: benchAlloc,
+  thin: benchThin,
   seals: benchSeals,
   nbd: benchNbd,
 };

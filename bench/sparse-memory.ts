@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import type { Steps } from "../src/base/index.ts";
 import { type Backing, type BackingKind, MappedMemory, type Survival } from "../src/memory/index.ts";
 
 /**
@@ -14,6 +15,7 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   readonly readOnly = false;
   readonly readable = true;
   readonly hasWriter = false;
+  readonly space = undefined;
   readonly survival: Survival = { crash: true, lastClose: true, powerLoss: false };
 
   constructor(path: string) {
@@ -25,6 +27,10 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   publish(): void {}
 
   rename(_path: string): void {}
+
+  *fillHoles(): Steps<void> {
+    // Holes are what this is for.
+  }
 
   sync(): void {}
 

@@ -8,7 +8,16 @@ export class Region extends PageRegion {
   readonly disks: Disks = new Disks(this);
 }
 
-export { ERRORS, type ErrorCode, formatSize, isPerdureError, PerdureError, parseSize } from "./base/index.ts";
+export {
+  ERRORS,
+  type ErrorCode,
+  formatSize,
+  isPerdureError,
+  type LongOptions,
+  PerdureError,
+  type Progress,
+  parseSize,
+} from "./base/index.ts";
 export type { BlockDevice, Extent } from "./device/index.ts";
 export type { Disk, DiskInfo, DiskUsage } from "./disk/index.ts";
 export type { Survival } from "./memory/index.ts";

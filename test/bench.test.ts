@@ -15,6 +15,7 @@ import { scratchFolder } from "../bench/scratch.ts";
 import { benchSeals } from "../bench/seals.ts";
 import { ratios, summarize } from "../bench/statistics.ts";
 import { type Report, render, renderMarkdown } from "../bench/table.ts";
+import { benchThin } from "../bench/thin.ts";
 import { requireTool } from "./support/tools.ts";
 
 const run = promisify(execFile);
@@ -31,6 +32,11 @@ describe("every benchmark runs and fills its table", () => {
   test("allocation: each size and fill in each way", async () => {
     using scratch = scratchFolder();
     checkReport(await benchAlloc(scales.tiny, scratch.path), { rows: 8, leftIn: scratch.path });
+  });
+
+  test("thin regions: each act against a reserved one", async () => {
+    using scratch = scratchFolder();
+    checkReport(await benchThin(scales.tiny, scratch.path), { rows: 5, leftIn: scratch.path });
   });
 
   test("checksums: each step with and without", async () => {
@@ -58,7 +64,7 @@ describe("the command", () => {
   test("refuses a benchmark that there is none of", async () => {
     await assert.rejects(run(process.execPath, [main, "opening"]), {
       code: 2,
-      stderr: /choose of open, alloc, seals, nbd/,
+      stderr: /choose of open, alloc, thin, seals, nbd/,
     });
   });
 });

@@ -127,7 +127,7 @@ describe("format", () => {
     assert.equal(hashOf(path), before);
   });
 
-  test("the only format that can be made is the native one, by name or number", async (t) => {
+  test("the native format is named by its name or number, and one that is not known is refused", async (t) => {
     await newRegion(t, "--format", "region");
     await newRegion(t, "--format", "1");
     const { code, stderr } = await perdure(["format", "x", "--size", "1M", "--format", "ext4"]);

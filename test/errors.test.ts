@@ -9,8 +9,9 @@ import { chmodSync, chownSync, readFileSync, rmSync, symlinkSync, truncateSync, 
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { crc32, gzipSync } from "node:zlib";
+import { loadPlugins } from "../src/cli/plugins.ts";
 import { formatMemory, registerFormat, unregisterFormat } from "../src/format/index.ts";
-import { ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
+import { checkRegion, ERRORS, type ErrorCode, isPerdureError, Region } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { forgeState } from "./support/images.ts";
@@ -24,6 +25,16 @@ function provoke(code: ErrorCode, what: string, run: (t: TestContext) => void | 
   provoked.add(code);
   test(`${code}: ${what}`, run);
 }
+
+provoke("ABORTED", "an open and a check that an AbortSignal stops", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  const signal = AbortSignal.abort();
+  await refused("ABORTED", "stopped", folder, () => Region.open(path, { signal }));
+  await refused("ABORTED", "stopped", folder, () =>
+    Region.open(join(folder, "new"), { create: true, size: "1M", signal }),
+  );
+  await refused("ABORTED", "stopped", folder, () => checkRegion(path, { signal }));
+});
 
 provoke("EACCES", "a file that others may write", async (t) => {
   const { folder, path } = await savedRegion(t);
@@ -306,6 +317,20 @@ provoke("MEMORY_LOST", "the file of an open region is made shorter", async (t) =
   truncateSync(path, 4096);
   await refused("MEMORY_LOST", path, folder, () => region.sync());
   await refused("POISONED", path, folder, () => kept.read(3));
+});
+
+provoke("PLUGIN", "a file that exports no format, a format whose code fails", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  await refused("PLUGIN", "index.js", folder, () => loadPlugins([join(import.meta.dirname, "../src/index.js")]));
+  const plugin = join(folder, "plugin.mjs");
+  const methods = 'format() {}, probe() { throw new Error("no") }, cleanup() {}';
+  writeFileSync(plugin, `export const format = { type: 4, name: "failing", ${methods} };`);
+  await loadPlugins([plugin]);
+  t.after(() => unregisterFormat(4));
+  const image = readFileSync(path);
+  image.writeUInt32LE(4, 8);
+  writeFileSync(path, image);
+  await refused("PLUGIN", plugin, folder, () => Region.open(path));
 });
 
 provoke("POISONED", "everything after a store that failed, until the region is opened again", async () => {

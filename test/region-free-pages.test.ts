@@ -17,13 +17,15 @@ type Step =
   | { readonly take: number }
   | { readonly order: number }
   | { readonly release: number }
-  | { readonly releaseAll: number };
+  | { readonly releaseAll: number }
+  | { readonly first: number; readonly length: number };
 
 const PAGES = 3000;
 const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ take: fc.nat(PAGES + 40) }) },
   { weight: 3, arbitrary: fc.record({ order: fc.nat(8) }) },
   { weight: 4, arbitrary: fc.record({ release: fc.nat() }) },
+  { weight: 2, arbitrary: fc.record({ first: fc.nat(PAGES - 1), length: fc.nat(130) }) },
   { weight: 1, arbitrary: fc.record({ releaseAll: fc.integer({ min: 1, max: 200 }) }) },
 );
 
@@ -42,12 +44,23 @@ class Model {
     if ("take" in step) this.#took(this.bitmap.take(step.take), 1, this.#firstFrom(step.take));
     else if ("order" in step)
       this.#took(this.bitmap.takeRun(step.order), 2 ** step.order, this.#firstRun(2 ** step.order));
+    else if ("first" in step) this.#takeAll(step.first, Math.min(step.first + step.length, PAGES));
     else {
       const count = "releaseAll" in step ? step.releaseAll : 1;
       const at = "release" in step ? step.release : 0;
       for (let k = 0; k < count && this.out.length > 0; k++) this.#give(at % this.out.length);
     }
     assert.equal(this.bitmap.count, this.free.size);
+  }
+
+  /** Takes a range as a whole, or not at all. */
+  #takeAll(first: number, end: number): void {
+    const isFree = range(first, end).every((page) => this.free.has(page));
+    assert.equal(this.bitmap.areFree(first, end), isFree);
+    assert.equal(this.bitmap.takeAll(first, end), isFree);
+    if (!isFree || first === end) return;
+    for (const page of range(first, end)) this.free.delete(page);
+    this.out.push([first, end - first]);
   }
 
   #took(page: number, length: number, expected: number): void {
@@ -59,8 +72,10 @@ class Model {
 
   #give(at: number): void {
     const [[first, length]] = this.out.splice(at, 1);
+    // A range goes back as a whole, or page by page.
+    if (length % 2 === 0) this.bitmap.releaseAll(first, first + length);
     for (const page of range(first, first + length)) {
-      this.bitmap.release(page);
+      if (length % 2 === 1) this.bitmap.release(page);
       this.free.add(page);
     }
   }
@@ -144,4 +159,13 @@ test("words set while building are counted when it ends", () => {
 test("a page that is released twice is a defect, not a free page", () => {
   const bitmap = withFree(64, [5]);
   assert.throws(() => bitmap.release(5), /released once/);
+});
+
+test("who wants to know is told of each page that is released by itself", () => {
+  const bitmap = withFree(64, [1]);
+  const told: number[] = [];
+  bitmap.onRelease = (page) => told.push(page);
+  bitmap.release(7);
+  bitmap.releaseAll(10, 20);
+  assert.deepEqual(told, [7]);
 });

@@ -62,7 +62,7 @@ const forbiddenText: Record<string, RegExp> = {
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const files = projectFiles();
-const code = files.filter((path) => /^(?:src|test|scripts|bench|model)\/.*\.(?:ts|mjs)$/.test(path));
+const code = files.filter((path) => /^(?:src|test|scripts|bench|model|examples)\/.*\.(?:ts|mjs|js)$/.test(path));
 const sources = code.filter((path) => path.startsWith("src/"));
 
 describe("the house rules hold in every file", () => {

@@ -47,6 +47,10 @@ export const ERRORS = {
     text: "no free pages (or no room in the backing) for what was asked",
     remedy: "delete or trim what is not needed, or make a larger region; overwriting what exists still works",
   },
+  ABORTED: {
+    text: "the work was stopped on request, by an AbortSignal or Ctrl-C",
+    remedy: "start it again when it is wanted: nothing was changed, or the next open puts it right",
+  },
   CLOSED: {
     text: "the handle was closed",
     remedy: "open the region again",
@@ -71,6 +75,10 @@ export const ERRORS = {
     text: "the memory behind the region went away while it was in use: its file was made shorter, or the memory failed",
     remedy: "close the region, find out who truncates its file (or see the kernel log), and bring back a copy of it",
   },
+  PLUGIN: {
+    text: "a plug-in could not be loaded, or its code failed",
+    remedy: "correct the plug-in as the message says, or tell its author; docs/formats.md says what one must be",
+  },
   POISONED: {
     text: "an operation failed half-way, so this handle takes no further one",
     remedy: "close the handle and open the region again: opening recovers it",
@@ -93,7 +101,7 @@ export const ERRORS = {
   },
   UNKNOWN_FORMAT: {
     text: "no registered format has the type number that the superblock names",
-    remedy: "register the format (or upgrade Perdure), then open the memory again",
+    remedy: "register the format (on the command line: --plugin FILE) or upgrade Perdure, then open the memory again",
   },
   UNSUPPORTED_VERSION: {
     text: "the memory was written by a version or with features that this program does not know",

@@ -72,9 +72,25 @@ export const optionalText = (placeholder: string, brief: string): TypedFlagParam
   optional: true,
 });
 
+/** Flags of every command that opens or formats a memory. */
+export interface PluginFlags {
+  readonly plugin?: readonly string[];
+}
+
+export const plugin: TypedFlagParameter<readonly string[] | undefined> = {
+  kind: "parsed",
+  parse: String,
+  placeholder: "FILE",
+  brief: "Load a format from this ES module; may be repeated",
+  variadic: true,
+  optional: true,
+};
+
 export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
   "Page size of a new region, 512 to 2M (default 4096)",
 );
+
+export const thin: TypedFlagParameter<boolean | undefined> = toggle("Take memory as it is used, give it back");
 
 /** After how many failed starts a region is put aside, or refused. */
 export const quarantineAfter: TypedFlagParameter<number | undefined> = {

@@ -6,7 +6,7 @@ import * as parameters from "./parameters.ts";
 // The surface of the command line at a glance. What a command does stands in the file that its loader names, which is
 // loaded when the command runs: help and completion load neither koffi nor the library.
 
-const { region, disk, json, toggle, optionalSize, optionalText } = parameters;
+const { region, disk, json, plugin, toggle, optionalSize, optionalText } = parameters;
 const onRegion = { kind: "tuple", parameters: [region] } as const;
 const onDisk = { kind: "tuple", parameters: [region, disk] } as const;
 const onDisks = (first: string, second: string) =>
@@ -19,13 +19,15 @@ const format = buildCommand({
     flags: {
       size: optionalSize("Size of a file that is created, such as 512M"),
       pageSize: parameters.pageSize,
+      thin: parameters.thin,
       format: optionalText("TYPE", "Number or name of the format (default region)"),
       checksums: toggle("Keep a checksum of the content of every page"),
       force: toggle("Wipe what is there, whatever it is, then format"),
+      plugin,
     },
   },
   docs: {
-    brief: "Make a region",
+    brief: "Make a region, or a memory of another format",
     fullDescription:
       "Creates a file of --size and formats it. A blank file, device or descriptor\n" +
       "that is there is formatted as it is, without --size. Other data are refused,\n" +
@@ -35,19 +37,19 @@ const format = buildCommand({
 
 const info = buildCommand({
   loader: async () => inContext((await import("./commands/info.ts")).info),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: { brief: "Show size, free space, state and lives of a region" },
 });
 
 const ls = buildCommand({
   loader: async () => inContext((await import("./commands/ls.ts")).ls),
-  parameters: { positional: onRegion, flags: { deleted: toggle("List what can be undeleted"), json } },
+  parameters: { positional: onRegion, flags: { deleted: toggle("List what can be undeleted"), json, plugin } },
   docs: { brief: "List what lives in a region: disks and all other instances" },
 });
 
 const check = buildCommand({
   loader: async () => inContext((await import("./commands/check.ts")).check),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: {
     brief: "Look for corruption; changes nothing",
     fullDescription:
@@ -61,7 +63,7 @@ const scrub = buildCommand({
   loader: async () => inContext((await import("./commands/scrub.ts")).scrub),
   parameters: {
     positional: { kind: "array", parameter: parameters.regionAndDisks, minimum: 1 },
-    flags: { json },
+    flags: { json, plugin },
   },
   docs: {
     brief: "Compare content with its checksums; changes nothing",
@@ -77,22 +79,25 @@ const diskRoutes = buildRouteMap({
   routes: {
     create: buildCommand({
       loader: async () => inContext((await import("./commands/disk-create.ts")).diskCreate),
-      parameters: { positional: onDisk, flags: { size: parameters.size("Size of the disk, such as 512M") } },
+      parameters: { positional: onDisk, flags: { size: parameters.size("Size of the disk, such as 512M"), plugin } },
       docs: { brief: "Make a disk; it takes memory as it is written" },
     }),
     ls: buildCommand({
       loader: async () => inContext((await import("./commands/disk-ls.ts")).diskLs),
-      parameters: { positional: onRegion, flags: { json } },
+      parameters: { positional: onRegion, flags: { json, plugin } },
       docs: { brief: "List the disks of a region" },
     }),
     grow: buildCommand({
       loader: async () => inContext((await import("./commands/disk-grow.ts")).diskGrow),
-      parameters: { positional: onDisk, flags: { size: parameters.size("New size, at least the present one") } },
+      parameters: {
+        positional: onDisk,
+        flags: { size: parameters.size("New size, at least the present one"), plugin },
+      },
       docs: { brief: "Make a disk larger" },
     }),
     snapshot: buildCommand({
       loader: async () => inContext((await import("./commands/disk-snapshot.ts")).diskSnapshot),
-      parameters: { positional: onDisks("NAME", "SNAPSHOT") },
+      parameters: { positional: onDisks("NAME", "SNAPSHOT"), flags: { plugin } },
       docs: {
         brief: "Keep a disk as it is now, as a read-only disk of another name",
         fullDescription:
@@ -102,12 +107,12 @@ const diskRoutes = buildRouteMap({
     }),
     clone: buildCommand({
       loader: async () => inContext((await import("./commands/disk-clone.ts")).diskClone),
-      parameters: { positional: onDisks("SNAPSHOT", "NAME") },
+      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
       docs: { brief: "Make a disk of a snapshot; it shares its blocks, and may be written" },
     }),
     promote: buildCommand({
       loader: async () => inContext((await import("./commands/disk-promote.ts")).diskPromote),
-      parameters: { positional: onDisks("SNAPSHOT", "NAME") },
+      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
       docs: {
         brief: "Put a snapshot or a clone in the place of a disk",
         fullDescription:
@@ -117,14 +122,14 @@ const diskRoutes = buildRouteMap({
     }),
     rename: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rename.ts")).diskRename),
-      parameters: { positional: onDisks("NAME", "NEW-NAME") },
+      parameters: { positional: onDisks("NAME", "NEW-NAME"), flags: { plugin } },
       docs: { brief: "Give a disk another name" },
     }),
     rm: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rm.ts")).diskRm),
       parameters: {
         positional: onDisk,
-        flags: { purge: toggle("Free its memory now; also of one that was deleted before") },
+        flags: { purge: toggle("Free its memory now; also of one that was deleted before"), plugin },
       },
       docs: {
         brief: "Delete a disk; it can be undeleted until its memory is needed",
@@ -137,7 +142,7 @@ const diskRoutes = buildRouteMap({
       loader: async () => inContext((await import("./commands/disk-undelete.ts")).diskUndelete),
       parameters: {
         positional: onDisk,
-        flags: { as: optionalText("NAME", "Another name for it, when its own was taken") },
+        flags: { as: optionalText("NAME", "Another name for it, when its own was taken"), plugin },
       },
       docs: { brief: "Bring back the disk of a name that was deleted last" },
     }),
@@ -147,7 +152,7 @@ const diskRoutes = buildRouteMap({
 
 const du = buildCommand({
   loader: async () => inContext((await import("./commands/du.ts")).du),
-  parameters: { positional: onRegion, flags: { json } },
+  parameters: { positional: onRegion, flags: { json, plugin } },
   docs: {
     brief: "Show what takes the memory of a region, and what is shared",
     fullDescription:
@@ -165,6 +170,7 @@ const quota = buildCommand({
       max: parameters.optionalLimit("Memory that it may take; 0 for no limit"),
       subsystem: optionalText("SUBSYSTEM", "What NAME is, if not a disk"),
       json,
+      plugin,
     },
   },
   docs: {
@@ -177,7 +183,7 @@ const quota = buildCommand({
 
 const upgrade = buildCommand({
   loader: async () => inContext((await import("./commands/upgrade.ts")).upgrade),
-  parameters: { positional: onRegion },
+  parameters: { positional: onRegion, flags: { plugin } },
   docs: {
     brief: "Raise a region of an older format version to this one",
     fullDescription:
@@ -194,6 +200,7 @@ const serve = buildCommand({
       create: toggle("Make the region if it is not there"),
       size: optionalSize("Size of a region that is created"),
       pageSize: parameters.pageSize,
+      thin: parameters.thin,
       disk: {
         kind: "parsed",
         parse: async (text: string) => (await import("../disk/index.ts")).parseDisk(text),
@@ -215,6 +222,7 @@ const serve = buildCommand({
       quarantineAfter: parameters.quarantineAfter,
       healthyAfter: parameters.healthyAfter,
       json: toggle("Print events as JSON, one a line; errors too"),
+      plugin,
     },
   },
   docs: {
@@ -234,6 +242,7 @@ const start = buildCommand({
     flags: {
       dir: optionalText("DIR", "Folder (default $PERDURE_DIR, or a tmpfs with room)"),
       quarantineAfter: parameters.quarantineAfter,
+      plugin,
     },
   },
   docs: {
@@ -246,7 +255,7 @@ const start = buildCommand({
 
 const preflight = buildCommand({
   loader: async () => inContext((await import("./commands/preflight.ts")).preflight),
-  parameters: { positional: onRegion, flags: { quarantineAfter: parameters.quarantineAfter, json } },
+  parameters: { positional: onRegion, flags: { quarantineAfter: parameters.quarantineAfter, json, plugin } },
   docs: {
     brief: "Tell how the next start would go; changes nothing",
     fullDescription:
@@ -260,7 +269,7 @@ const doctor = buildCommand({
   loader: async () => inContext((await import("./commands/doctor.ts")).doctor),
   parameters: {
     positional: { kind: "tuple", parameters: [{ ...region, optional: true }] },
-    flags: { json },
+    flags: { json, plugin },
   },
   docs: {
     brief: "Tell what this machine will do to kept memory",
@@ -277,7 +286,7 @@ const explain = buildCommand({
       kind: "tuple",
       parameters: [{ brief: "Error code, start reason or exit code", placeholder: "CODE", parse: String }],
     },
-    flags: { json },
+    flags: { json, plugin },
   },
   docs: { brief: "Explain an error code, a reason of a start, or an exit code" },
 });
@@ -305,11 +314,12 @@ export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
 
 type Result = Promise<void | PerdureError>;
 
-/** Our commands take their context as an argument; the framework has it in `this`. */
+/** Our commands take their context as an argument; the framework has it in `this`. Plug-ins come before the command. */
 function inContext<Flags, Args extends readonly unknown[]>(
   command: (context: CliContext, flags: Flags, ...args: Args) => Result,
-): (this: CliContext, flags: Flags, ...args: Args) => Result {
-  return function run(this, flags, ...args) {
+): (this: CliContext, flags: Flags & parameters.PluginFlags, ...args: Args) => Result {
+  return async function run(this, flags, ...args) {
+    if (flags.plugin !== undefined) await (await import("./plugins.ts")).loadPlugins(flags.plugin);
     return command(this, flags, ...args);
   };
 }

@@ -1,3 +1,4 @@
+import type { Steps } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 
 /** How much of the start and of the end of a memory is looked at before it is called blank. */
@@ -60,7 +61,7 @@ export function describeForeignData(memory: Memory): string | undefined {
 const STEP_BYTES = 2 ** 20;
 
 /** True when every byte is zero: a memory is formatted over nothing else without force. */
-export function isAllZero(memory: Memory): boolean {
+export function* isAllZero(memory: Memory): Steps<boolean> {
   const { lengthBytes } = memory.ranges[0];
   const step = new Uint8Array(STEP_BYTES);
   const zeroes = new Uint8Array(STEP_BYTES);
@@ -68,6 +69,7 @@ export function isAllZero(memory: Memory): boolean {
     const part = step.subarray(0, Math.min(STEP_BYTES, lengthBytes - offset));
     memory.readInto(offset, part);
     if (Buffer.compare(part, zeroes.subarray(0, part.length)) !== 0) return false;
+    yield { what: "looking for data", doneBytes: offset + part.length, totalBytes: lengthBytes };
   }
   return true;
 }

@@ -1,4 +1,4 @@
-import { isPerdureError, PerdureError } from "../base/index.ts";
+import { atOnce, isPerdureError, PerdureError, type Steps } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import { describeForeignData, isAllZero } from "./foreign-data.ts";
 import {
@@ -25,9 +25,16 @@ export interface Format<Handle = unknown> {
   format(memory: Memory): void;
   /** Opens what is there. A failed probe must leave nothing held. */
   probe(memory: Memory): Handle;
+  /** The same in steps, where it takes long: it can be watched then, and stopped. */
+  probeInSteps?(memory: Memory): Steps<Handle>;
   /** Ends the use of a handle. When it throws, the memory stays attached. */
   cleanup(handle: Handle): void;
+  /** What `perdure info` prints of a memory of this format. */
+  describe?(handle: Handle): Facts;
 }
+
+/** Labels with their values, in the order in which they are shown. */
+export type Facts = Readonly<Record<string, string | number>>;
 
 interface Registered {
   readonly format: Format;
@@ -62,6 +69,17 @@ export function listFormats(): readonly { type: number; name: string }[] {
   return Array.from(formats.values(), ({ format }) => ({ type: format.type, name: format.name }));
 }
 
+/** The registered format of a name or number, as people write it. @throws UNKNOWN_FORMAT, naming those there are */
+export function findFormat(wanted: string): Format {
+  const all = Array.from(formats.values(), ({ format }) => format);
+  const found = all.find(({ type, name }) => wanted === name || wanted === String(type));
+  if (found !== undefined) return found;
+  const names = all.map(({ type, name }) => `${type} (${name})`).join(", ");
+  throw new PerdureError("UNKNOWN_FORMAT", `no registered format is called "${wanted}"`, {
+    remedy: `choose from: ${names}; or register another one (on the command line: --plugin FILE)`,
+  });
+}
+
 /** A memory opened by its format. */
 export interface Attached<Handle> {
   readonly format: Format<Handle>;
@@ -76,10 +94,17 @@ export interface Attached<Handle> {
  * @throws UNKNOWN_FORMAT, READ_ONLY, EEXIST (it holds a format already), FOREIGN_DATA
  */
 export function formatMemory(memory: Memory, type: number | Format, options: { force?: boolean } = {}): void {
+  atOnce(formatting(memory, type, options));
+}
+
+/** `formatMemory` in steps. */
+export function* formatting(memory: Memory, type: number | Format, options: { force?: boolean } = {}): Steps<void> {
   const format = typeof type === "number" ? registered(type, "UNKNOWN_FORMAT").format : type;
   if (memory.readOnly) throw new PerdureError("READ_ONLY", "a memory that was opened read-only cannot be formatted");
-  if (options.force !== true) refuseData(memory);
+  if (options.force !== true) yield* refusingData(memory);
   format.validate?.(memory);
+  // Where holes were kept, even the superblock may be one.
+  memory.space?.allocate(0, superblockBytes);
   eraseMagic(memory);
   memory.flush(0, superblockBytes);
   memory.fence();
@@ -100,6 +125,18 @@ export function formatMemory(memory: Memory, type: number | Format, options: { f
  * @throws UNFORMATTED (blank), FOREIGN_DATA, UNKNOWN_FORMAT, and whatever the format's probe throws
  */
 export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
+  const known = formatOf(memory);
+  return attached(known, (known.format as Format<Handle>).probe(memory));
+}
+
+/** `attachMemory` in steps, where its format has them. */
+export function* attaching<Handle>(memory: Memory): Steps<Attached<Handle>> {
+  const known = formatOf(memory);
+  const format = known.format as Format<Handle>;
+  return attached(known, format.probeInSteps === undefined ? format.probe(memory) : yield* format.probeInSteps(memory));
+}
+
+function formatOf(memory: Memory): Registered {
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   if (type === undefined) {
     const found = describeForeignData(memory);
@@ -107,19 +144,21 @@ export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
     if (found === undefined) throw new PerdureError("UNFORMATTED", `${source} is blank`);
     throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
   }
-  const known = registered(type, "UNKNOWN_FORMAT");
+  return registered(type, "UNKNOWN_FORMAT");
+}
+
+function attached<Handle>(known: Registered, handle: Handle): Attached<Handle> {
   const format = known.format as Format<Handle>;
-  const handle = format.probe(memory);
   known.uses++;
-  let attached = true;
+  let isAttached = true;
   const detach = (): void => {
-    if (!attached) return;
+    if (!isAttached) return;
     try {
       format.cleanup(handle);
     } catch (error) {
       throw stillAttached(error);
     }
-    attached = false;
+    isAttached = false;
     known.uses--;
   };
   return { format, handle, detach };
@@ -133,8 +172,13 @@ function stillAttached(error: unknown): unknown {
 
 /** True when neither a superblock nor anything else was found: what may be formatted without force. */
 export function isBlank(memory: Memory): boolean {
+  return atOnce(isBlankInSteps(memory));
+}
+
+/** `isBlank` in steps. */
+export function* isBlankInSteps(memory: Memory): Steps<boolean> {
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
-  return type === undefined && describeForeignData(memory) === undefined && isAllZero(memory);
+  return type === undefined && describeForeignData(memory) === undefined && (yield* isAllZero(memory));
 }
 
 function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered {
@@ -143,7 +187,8 @@ function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered
   return known;
 }
 
-function refuseData(memory: Memory): void {
+/** Looks, in steps, for what must not be overwritten. @throws EEXIST (it holds a format already), FOREIGN_DATA */
+export function* refusingData(memory: Memory): Steps<void> {
   const source = memory.ranges[0].source;
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   if (type !== undefined) {
@@ -151,6 +196,7 @@ function refuseData(memory: Memory): void {
       remedy: "open it, or format again with --force if everything in it may be destroyed",
     });
   }
-  const found = describeForeignData(memory) ?? (isAllZero(memory) ? undefined : "data somewhere in the middle");
+  const found =
+    describeForeignData(memory) ?? ((yield* isAllZero(memory)) ? undefined : "data somewhere in the middle");
   if (found !== undefined) throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
 }

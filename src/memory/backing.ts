@@ -1,8 +1,9 @@
 import { constants, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { isPerdureError, PerdureError } from "../base/index.ts";
+import { atOnce, PerdureError, type Steps } from "../base/index.ts";
 import { allocate, deviceNumbers, errnoOf, isByteLocked, lockByte, lockHolder, system } from "../os/index.ts";
-import { translated } from "./errno.ts";
+import { noRoom, translated, translatedToEio } from "./errno.ts";
+import { FileSpace } from "./file-space.ts";
 import type { Survival } from "./memory.ts";
 
 /** What kind of thing holds the bytes; each is tested. */
@@ -17,6 +18,8 @@ const O_TMPFILE = 0o20200000;
 const WRITER_BYTE = 0;
 /** What tmpfs allocates at a time. */
 const BLOCK_BYTES = 4096;
+/** So much is reserved at a time: some 30 ms of work for a tmpfs. */
+const RESERVE_STEP_BYTES = 64 * 2 ** 20;
 /** A memory has room for its superblock at least. */
 const MIN_BYTES = 4096;
 const GROUP_OR_OTHERS_WRITE = 0o022;
@@ -26,6 +29,8 @@ export interface BackingOptions {
   readonly readOnly?: boolean;
   /** Accept a file that belongs to another user or that others may write. */
   readonly trustFile?: boolean;
+  /** Leave holes of the file as they are: the caller fills them before anything is stored there. */
+  readonly keepHoles?: boolean;
 }
 
 /** One open, locked file or device: where a range of a memory lives. */
@@ -67,31 +72,45 @@ export class Backing implements Disposable {
       backing.#refuseTiny();
       if (inherited === null) refuseReplaced(fd, source);
       backing.#isNamed = inherited === null && kind !== "dax";
-      if (!readOnly && kind !== "dax") backing.#fillHoles();
+      if (options.keepHoles !== true) atOnce(backing.fillHoles());
       return backing;
     });
   }
 
   /**
    * Makes a file of `sizeBytes` that has no name until `publish`: a process that dies before leaves nothing behind.
-   * All of its space is reserved, so a full file system is ENOSPC here and never SIGBUS later.
    *
    * @throws EINVAL (size), ENOENT (no such folder), ENODEV, ENOSPC, EACCES
    */
-  static create(path: string, sizeBytes: number): Backing {
+  static create(path: string, sizeBytes: number, options: { keepHoles?: boolean } = {}): Backing {
+    return atOnce(Backing.creating(path, sizeBytes, options));
+  }
+
+  /** `create` in steps. */
+  static *creating(
+    path: string,
+    sizeBytes: number,
+    { keepHoles = false }: { keepHoles?: boolean } = {},
+  ): Steps<Backing> {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
-    return guarded(fd, () => {
+    let backing: Backing | undefined;
+    try {
       const kind = kindOf(fd, path);
       // The umask may have taken bits away that the owner needs to open it again.
       translated(path, () => system.fchmod(fd, 0o600));
-      translated(path, () => allocate(fd, 0, sizeBytes));
+      translated(path, () => system.ftruncate(fd, sizeBytes));
       lock(fd, path);
-      return new Backing(path, fd, kind, false);
-    });
+      const made = new Backing(path, fd, kind, false);
+      if (!keepHoles) yield* made.fillHoles();
+      backing = made;
+      return made;
+    } finally {
+      if (backing === undefined) giveUp(fd);
+    }
   }
 
   /** Gives a created file its name. @throws EEXIST when another took it meanwhile */
@@ -116,6 +135,11 @@ export class Backing implements Disposable {
     return translated(this.source, () => isByteLocked(this.fd, WRITER_BYTE));
   }
 
+  /** What of the file is allocated, where holes are possible. */
+  get space(): FileSpace | undefined {
+    return this.kind === "dax" ? undefined : new FileSpace(this.fd, this.source, this.sizeBytes);
+  }
+
   /** True when bytes can be read with pread(2), without touching the mapping. */
   get readable(): boolean {
     return this.kind !== "dax";
@@ -134,11 +158,7 @@ export class Backing implements Disposable {
   }
 
   #orEio<T>(call: () => T): T {
-    try {
-      return translated(this.source, call);
-    } catch (error) {
-      throw isPerdureError(error, "EIO") ? error : new PerdureError("EIO", (error as Error).message, { cause: error });
-    }
+    return translatedToEio(this.source, call);
   }
 
   // Whoever renames a file keeps what is in it; only one without any name vanishes with its last user.
@@ -156,6 +176,26 @@ export class Backing implements Disposable {
     );
   }
 
+  /**
+   * Reserves every block of a file that is open for writing, so that a full file system is ENOSPC here and never SIGBUS
+   * later.
+   *
+   * @throws ENOSPC
+   */
+  *fillHoles(): Steps<void> {
+    if (this.readOnly || this.kind === "dax") return;
+    const { fd, sizeBytes, source } = this;
+    // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
+    const held = statsOf(fd, source).blocks * 512;
+    if (held === Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES) return;
+    refuseOverfull(source, fd, sizeBytes - held);
+    for (let offset = 0; offset < sizeBytes; offset += RESERVE_STEP_BYTES) {
+      translated(source, () => allocate(fd, offset, Math.min(RESERVE_STEP_BYTES, sizeBytes - offset)));
+      const doneBytes = Math.min(offset + RESERVE_STEP_BYTES, sizeBytes);
+      yield { what: "reserving memory", doneBytes, totalBytes: sizeBytes };
+    }
+  }
+
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
@@ -168,13 +208,6 @@ export class Backing implements Disposable {
     throw new PerdureError("ENODEV", `${this.source} has ${this.sizeBytes} bytes: too few for a memory`, {
       remedy: "name another file; one that is not there is made by `perdure format --size`",
     });
-  }
-
-  // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
-  #fillHoles(): void {
-    const wanted = Math.ceil(this.sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-    if (statsOf(this.fd, this.source).blocks * 512 === wanted) return;
-    translated(this.source, () => allocate(this.fd, 0, this.sizeBytes));
   }
 }
 
@@ -273,6 +306,13 @@ function refuseUntrusted(stats: Stats, path: string): void {
     throw new PerdureError("EACCES", `${path} may be written by other users`);
 }
 
+// Step by step it would take all that is left from everybody else before it fails. 0 blocks: there is no limit.
+function refuseOverfull(source: string, fd: number, wantedBytes: number): void {
+  const { blocks, bfree, bsize } = translated(source, () => system.statfs(`/proc/self/fd/${fd}`));
+  if (blocks === 0 || wantedBytes <= bfree * bsize) return;
+  throw noRoom(source);
+}
+
 // Between open and lock the name may have been given to another file; a writer must not hold a file nobody finds.
 function refuseReplaced(fd: number, path: string): void {
   const held = statsOf(fd, path);
@@ -286,12 +326,16 @@ function guarded<T>(fd: number, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    try {
-      close(fd);
-    } catch {
-      // The descriptor is gone even so, and the first error says more.
-    }
+    giveUp(fd);
     throw error;
+  }
+}
+
+function giveUp(fd: number): void {
+  try {
+    close(fd);
+  } catch {
+    // The descriptor is gone even so, and the first error says more.
   }
 }
 

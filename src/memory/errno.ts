@@ -1,4 +1,4 @@
-import { type ErrorCode, PerdureError } from "../base/index.ts";
+import { type ErrorCode, isPerdureError, PerdureError } from "../base/index.ts";
 import { errnoOf, uninterrupted } from "../os/index.ts";
 
 const NO_ROOM = "there is not enough room for it in its file system";
@@ -58,4 +58,18 @@ export function translated<T>(source: string, call: () => T): T {
     const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
     throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
   }
+}
+
+/** As `translated`, while a memory is in use: whatever stands in the way, its backing failed. @throws EIO */
+export function translatedToEio<T>(source: string, call: () => T): T {
+  try {
+    return translated(source, call);
+  } catch (error) {
+    throw isPerdureError(error, "EIO") ? error : new PerdureError("EIO", (error as Error).message, { cause: error });
+  }
+}
+
+/** What is told when a file system has too little room. */
+export function noRoom(source: string): PerdureError {
+  return new PerdureError("ENOSPC", `${source}: ${NO_ROOM}`, { remedy: REMEDIES.ENOSPC as string });
 }

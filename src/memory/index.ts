@@ -1,5 +1,13 @@
 /** Backings, ranges and windows; `Memory`, the one gateway to persistent bytes. */
-export { Backing, type BackingKind } from "./backing.ts";
+export { Backing, type BackingKind, type BackingOptions } from "./backing.ts";
 export { MappedMemory } from "./mapped-memory.ts";
-export { fillAcrossWindows, type Memory, type MemoryRange, persist, type Survival, windowBytes } from "./memory.ts";
+export {
+  fillAcrossWindows,
+  type Memory,
+  type MemoryRange,
+  persist,
+  type Space,
+  type Survival,
+  windowBytes,
+} from "./memory.ts";
 export { ownerIdentity } from "./owner-identity.ts";

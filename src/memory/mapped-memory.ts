@@ -1,8 +1,8 @@
-import { assert, PerdureError } from "../base/index.ts";
+import { assert, PerdureError, type Steps } from "../base/index.ts";
 import { Mapping, type SigbusGuard, system, uninterrupted } from "../os/index.ts";
 import { type Backing, memoryLost } from "./backing.ts";
 import { translated } from "./errno.ts";
-import { type Memory, type MemoryRange, type Survival, windowBytes } from "./memory.ts";
+import { type Memory, type MemoryRange, type Space, type Survival, windowBytes } from "./memory.ts";
 
 /** How much one read(2) is asked for at most; the kernel itself stops at 2 GiB. */
 const READ_STEP_BYTES = 64 * 2 ** 20;
@@ -80,6 +80,15 @@ export class MappedMemory implements Memory {
 
   get hasWriter(): boolean {
     return this.ranges.some(({ backing }) => backing.hasWriter);
+  }
+
+  get space(): Space | undefined {
+    return this.ranges.length === 1 ? this.ranges[0].backing.space : undefined;
+  }
+
+  /** Fills the holes of files that were opened with `keepHoles`. @throws ENOSPC */
+  *fillHoles(): Steps<void> {
+    for (const { backing } of this.ranges) yield* backing.fillHoles();
   }
 
   load32(offset: number): number {

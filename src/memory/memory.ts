@@ -18,6 +18,23 @@ export interface Survival {
 }
 
 /**
+ * What of a memory its backing holds, for those who allocate it piece by piece. A store into a hole of a file system
+ * that is full ends the process by SIGBUS, and so does a load through the mapping.
+ */
+export interface Space {
+  /** How much is best allocated or given back at a time: a power of two. */
+  readonly chunkBytes: number;
+  /** What the backing holds now. */
+  readonly allocatedBytes: number;
+  /** Makes sure that a range is there; what it holds stays. @throws ENOSPC; nothing was changed then */
+  allocate(offset: number, lengthBytes: number): void;
+  /** Gives a range back: it reads as zeroes, and nobody may store there before it is allocated again. */
+  punch(offset: number, lengthBytes: number): void;
+  /** The first byte at or after `offset` that is not surely there; the end of the memory when all of it is. */
+  nextHole(offset: number): number;
+}
+
+/**
  * The one gateway to persistent bytes, one handle a thread. Offsets are bytes in one flat space over all ranges.
  *
  * Rule 4: live metadata change only through `commit32`, `commit64` and `or32`, one aligned store each. `fill`, `zero`
@@ -33,6 +50,8 @@ export interface Memory {
   readonly survival: Survival;
   /** Another process has it open for writing now: what is read may be in the middle of a change. */
   readonly hasWriter: boolean;
+  /** Undefined where there are no holes: a device, ordinary memory. */
+  readonly space?: Space | undefined;
 
   /** One 32-bit load. */
   load32(offset: number): number;

@@ -12,16 +12,25 @@ const MIN_HALF_BYTES = 4 * 2 ** 20;
  * @throws SystemCallError ENOSPC; a half that went well before stays allocated
  */
 export function allocate(fd: number, offset: number, lengthBytes: number): void {
+  inHalves((at, length) => system.fallocate(fd, at, length), offset, lengthBytes);
+}
+
+/** Gives the blocks of a range back; it reads as zeroes then. @throws SystemCallError */
+export function punch(fd: number, offset: number, lengthBytes: number): void {
+  inHalves((at, length) => system.punch(fd, at, length), offset, lengthBytes);
+}
+
+function inHalves(call: (offset: number, lengthBytes: number) => void, offset: number, lengthBytes: number): void {
   if (lengthBytes <= MIN_HALF_BYTES) {
-    uninterrupted(() => system.fallocate(fd, offset, lengthBytes));
+    uninterrupted(() => call(offset, lengthBytes));
     return;
   }
   try {
-    system.fallocate(fd, offset, lengthBytes);
+    call(offset, lengthBytes);
   } catch (error) {
     if (errnoOf(error) !== "EINTR") throw error;
     const half = Math.ceil(lengthBytes / 2 / MIN_HALF_BYTES) * MIN_HALF_BYTES;
-    allocate(fd, offset, half);
-    allocate(fd, offset + half, lengthBytes - half);
+    inHalves(call, offset, half);
+    inHalves(call, offset + half, lengthBytes - half);
   }
 }

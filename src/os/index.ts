@@ -1,5 +1,5 @@
 /** Floor 1: the only place that loads koffi and knows the numbers of the kernel's interfaces. */
-export { allocate } from "./allocate.ts";
+export { allocate, punch } from "./allocate.ts";
 export { deviceNumbers } from "./device-numbers.ts";
 export { isByteLocked, lockByte } from "./file-lock.ts";
 export { createMemfd, SystemCallError } from "./libc.ts";

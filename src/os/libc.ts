@@ -12,6 +12,7 @@ const mprotect = libc.func("int mprotect(void *address, size_t length, int prot)
 const munmap = libc.func("int munmap(void *address, size_t length)");
 const msync = libc.func("int msync(void *address, size_t length, int flags)");
 const fallocate = libc.func("int fallocate(int fd, int mode, int64 offset, int64 length)");
+const lseek = libc.func("int64 lseek(int fd, int64 offset, int whence)");
 const fcntl = libc.func("int fcntl(int fd, int command, void *argument)");
 const linkat = libc.func("int linkat(int fromDir, const char *from, int toDir, const char *to, int flags)");
 const renameat2 = libc.func(
@@ -36,6 +37,11 @@ const MFD_CLOEXEC = 1;
 /** `<fcntl.h>` */
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
+/** `<linux/falloc.h>` */
+const FALLOC_FL_KEEP_SIZE = 1;
+const FALLOC_FL_PUNCH_HOLE = 2;
+/** `<unistd.h>` */
+const SEEK_HOLE = 4;
 /** `<linux/fs.h>` */
 const RENAME_NOREPLACE = 1;
 
@@ -131,6 +137,16 @@ export function viewAddress(address: bigint, lengthBytes: number): ArrayBuffer {
 /** fallocate(2), mode 0: reserves every block of the range, keeps what it holds. @throws SystemCallError */
 export function reserve(fd: number, offset: number, lengthBytes: number): void {
   check("fallocate", fallocate(fd, 0, offset, lengthBytes) as number);
+}
+
+/** fallocate(2): gives the blocks of a range back; it reads as zeroes then. @throws SystemCallError */
+export function punchHole(fd: number, offset: number, lengthBytes: number): void {
+  check("fallocate", fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, lengthBytes) as number);
+}
+
+/** lseek(2): the first hole at or after `offset`; the end of the file counts as one. @throws SystemCallError */
+export function nextHole(fd: number, offset: number): number {
+  return check("lseek", Number(lseek(fd, offset, SEEK_HOLE)));
 }
 
 /** fcntl(2) with a structure as its argument. @throws SystemCallError */

@@ -3,6 +3,7 @@ import {
   fchmodSync,
   fdatasyncSync,
   fstatSync,
+  ftruncateSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -17,6 +18,8 @@ import {
   linkOpenFile,
   type MapMode,
   mapFile,
+  nextHole,
+  punchHole,
   renameWithoutReplacing,
   reserve,
   synchronize,
@@ -29,7 +32,12 @@ export interface SystemCalls {
   close(fd: number): void;
   fstat(fd: number): Stats;
   stat(path: string): Stats;
-  statfs(path: string): { readonly type: number };
+  statfs(path: string): {
+    readonly type: number;
+    readonly blocks: number;
+    readonly bfree: number;
+    readonly bsize: number;
+  };
   readlink(path: string): string;
   /** The text of a file in /proc or /sys. */
   readText(path: string): string;
@@ -42,6 +50,11 @@ export interface SystemCalls {
   munmap(address: bigint, lengthBytes: number): void;
   msync(address: bigint, lengthBytes: number): void;
   fallocate(fd: number, offset: number, lengthBytes: number): void;
+  /** fallocate(2) that gives the blocks of a range back. */
+  punch(fd: number, offset: number, lengthBytes: number): void;
+  /** lseek(2): the first hole at or after an offset. */
+  nextHole(fd: number, offset: number): number;
+  ftruncate(fd: number, lengthBytes: number): void;
   fcntl(fd: number, command: number, argument: Uint8Array): void;
   linkat(fd: number, path: string): void;
   /** Gives a file another name, which no file has. */
@@ -68,6 +81,9 @@ export const system: SystemCalls = {
   munmap: unmap,
   msync: synchronize,
   fallocate: reserve,
+  punch: punchHole,
+  nextHole,
+  ftruncate: ftruncateSync,
   fcntl: control,
   linkat: linkOpenFile,
   rename: renameWithoutReplacing,

@@ -1,9 +1,9 @@
-import { crc32, PerdureError } from "../base/index.ts";
+import { atOnce, crc32, PerdureError, type Steps } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { Analysis, Plan, Recovered } from "./analysis.ts";
 import { readDual } from "./dual-record.ts";
 import { Findings } from "./findings.ts";
-import { type FrameBlock, FrameTable } from "./frame-table.ts";
+import { type FrameBlock, FrameTable, tableProgress } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
 import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
@@ -20,6 +20,11 @@ import { settleLayers } from "./settle-layers.ts";
  * @throws CORRUPT or UNSUPPORTED_VERSION when not even the superblock can be read; all else becomes findings
  */
 export function analyze(memory: Memory): Analysis {
+  return atOnce(analyzing(memory));
+}
+
+/** `analyze` in steps. */
+export function* analyzing(memory: Memory): Steps<Analysis> {
   const findings = new Findings();
   const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], restate: [], endRecords: [] };
   const recovered: Recovered = { losers: 0, orphans: 0, beyondSize: 0, volatile: 0, unfinished: 0 };
@@ -36,6 +41,7 @@ export function analyze(memory: Memory): Analysis {
   for (const block of table.blocks()) {
     directory.read(block);
     if (checksums !== undefined) verifyChecksums(block, checksums, findings);
+    yield tableProgress(shape, block, 1);
   }
   const directoryPages = directory.pages;
   const freePages = new FreePages(shape.pages);
@@ -45,7 +51,7 @@ export function analyze(memory: Memory): Analysis {
   settleLayers(instances, geometry.version, plan, findings);
   const maskPages: number[] = [];
   const derived = { instances, directoryPages, freePages, arena, plan, recovered, findings, maskPages };
-  new FrameReader({ table, shape, marked, ...derived }).read();
+  yield* new FrameReader({ table, shape, marked, ...derived }).read();
   verifyMasks(memory, shape, maskPages, findings);
   const masksCrc = masksChecksum(memory, shape, maskPages);
   if (wasClosed && masksCrc !== state.masksCrc)

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isPerdureError } from "../base/index.ts";
+import { inTurns, isPerdureError, type LongOptions, type Steps } from "../base/index.ts";
 import { attachMemory, formatTypeOf, superblockHead } from "../format/index.ts";
 import { Backing, MappedMemory } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyze } from "./analyze.ts";
+import { analyzing } from "./analyze.ts";
 import { describeFinding, type Finding } from "./findings.ts";
 import { formatType } from "./layout.ts";
 import { lastOwnerOf, type RegionUse, useOf } from "./lives.ts";
@@ -34,14 +34,14 @@ export interface CheckReport {
  * Looks for what no crash leaves behind, without storing anything. A scan can meet a writer in the middle of a change:
  * then it is repeated, and what does not stay is dropped.
  *
- * @throws what opening a backing throws; UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT, UNSUPPORTED_VERSION; CORRUPT when
- * not even the superblock can be read
+ * @throws what opening a backing throws; ABORTED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT, UNSUPPORTED_VERSION;
+ * CORRUPT when not even the superblock can be read
  */
-export async function checkRegion(source: string): Promise<CheckReport> {
-  let report = scan(source);
+export async function checkRegion(source: string, options: LongOptions = {}): Promise<CheckReport> {
+  let report = await inTurns(scan(source), options);
   for (let scans = 1; scans < SCANS_BESIDE_WRITER && report.provisional && report.findings.length > 0; scans++) {
     await sleep(SCAN_PAUSE_MS);
-    const next = scan(source);
+    const next = await inTurns(scan(source), options);
     const before = new Set(report.findings.map(describeFinding));
     const findings = next.findings.filter((finding) => before.has(describeFinding(finding)));
     report = { ...next, findings, findingCount: findings.length };
@@ -49,11 +49,11 @@ export async function checkRegion(source: string): Promise<CheckReport> {
   return report;
 }
 
-function scan(source: string): CheckReport {
+function* scan(source: string): Steps<CheckReport> {
   const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
   try {
     const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
-    const analysis = type === formatType ? analyze(memory) : analyzeNameless(memory);
+    const analysis = yield* type === formatType ? analyzing(memory) : analyzingNameless(memory);
     const findings = type === formatType ? analysis.findings : [nameless(type), ...analysis.findings];
     const state = useOf(memory, analysis.state);
     return {
@@ -78,9 +78,9 @@ function scan(source: string): CheckReport {
  * Without its magic and type a memory may still be a region, a damaged one. Everything else is told as what it looks
  * like.
  */
-function analyzeNameless(memory: MappedMemory): Analysis {
+function* analyzingNameless(memory: MappedMemory): Steps<Analysis> {
   try {
-    return analyze(memory);
+    return yield* analyzing(memory);
   } catch (error) {
     if (!isPerdureError(error)) throw error;
     attachMemory(memory).detach();

@@ -7,6 +7,7 @@ import { type Geometry, type InstanceRecord, type RegionStateRecord, recordFlags
 import { Gate, NameLocks } from "./locks.ts";
 import { type ChunkArena, PageTable } from "./page-table.ts";
 import { nameKey } from "./records.ts";
+import type { ThinChunks } from "./thin-chunks.ts";
 
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
@@ -134,6 +135,8 @@ export class RegionCore {
   /** How often each page is held by a handle. */
   readonly pins: Map<number, number> = new Map();
   readonly reservePages: number;
+  /** Where the backing is allocated chunk by chunk. */
+  chunks: ThinChunks | undefined;
   /** Pages that instances are guaranteed and do not have yet. */
   promised = 0;
   state: RegionStateRecord;
@@ -218,10 +221,11 @@ export class RegionCore {
     return Array.from(this.instances.values()).filter(({ parent }) => parent === instance);
   }
 
-  /** Free pages, those above the high-water mark and the reserve included. The last page is metadata. */
+  /** Free pages: with those above the high-water mark, those without memory, and the reserve. The last is metadata. */
   get freeCount(): number {
     const mark = this.state.marks[0];
-    return this.freePages.count + Math.max(0, this.shape.lastPage - mark);
+    const holes = this.chunks === undefined ? 0 : this.chunks.holePages;
+    return this.freePages.count + holes + Math.max(0, this.shape.lastPage - mark);
   }
 
   /** Version 0 of the format has no layers. */

@@ -1,3 +1,4 @@
+import type { Progress } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import { checksumBlockBytes, entryBytes, type Shape } from "./geometry.ts";
 
@@ -15,6 +16,12 @@ export interface FrameBlock {
   /** Index of page `firstPage + k` at 2k, its claim at 2k + 1. */
   readonly words: Uint32Array;
   readonly bytes: Uint8Array;
+}
+
+/** How far the analysis is behind a block: it reads the table twice. */
+export function tableProgress(shape: Shape, { firstPage, pages }: FrameBlock, pass: 1 | 2): Progress {
+  const doneBytes = (pass - 1) * shape.tableBytes + (firstPage + pages) * entryBytes;
+  return { what: "reading the frame table", doneBytes, totalBytes: 2 * shape.tableBytes };
 }
 
 /** The frame table of a memory, read in order with pread(2) where the backing has it. */

@@ -55,7 +55,7 @@ export class FrameWriter {
         this.#hint = page + 1;
         return page as Draft;
       }
-      if (!this.#raise()) throw this.#noSpace(1);
+      if (!this.#grow()) throw this.#noSpace(1);
     }
   }
 
@@ -79,7 +79,7 @@ export class FrameWriter {
     for (;;) {
       const page = this.core.freePages.takeRun(order);
       if (page >= 0) return page as Draft;
-      if (!this.#raise()) throw this.#noSpace(length);
+      if (this.core.chunks?.growRun(length) !== true && !this.#raise()) throw this.#noSpace(length);
     }
   }
 
@@ -94,12 +94,24 @@ export class FrameWriter {
     if (instance !== undefined) refuseQuota(instance, pages);
     const others = core.promised === 0 || instance === undefined ? core.promised : core.promised - missingOf(instance);
     if (core.freeCount - pages < core.reservePages + others) throw this.#noSpace(pages);
+    if (core.chunks !== undefined) this.#backReserve(pages);
   }
 
   /** @throws ENOSPC when so many more pages cannot be guaranteed */
   refusePromise(pages: number): void {
     const { core } = this;
     if (pages > 0 && core.freeCount - pages < core.reservePages + core.promised) throw this.#noSpace(pages);
+  }
+
+  /** The reserve has memory before it is needed: else a full file system could not even be overwritten. */
+  #backReserve(pages: number): void {
+    const { freePages, reservePages } = this.core;
+    while (freePages.count - pages < reservePages) if (!this.#grow()) throw this.#noSpace(pages);
+  }
+
+  /** Finds memory for more pages. @returns false when there are none. @throws ENOSPC when the backing is full */
+  #grow(): boolean {
+    return this.core.chunks?.grow() === true || this.#raise();
   }
 
   #noSpace(pages: number): PerdureError {

@@ -24,6 +24,9 @@ export class FreePages {
    */
   readonly #counts: Float64Array;
 
+  /** Told of each page that is released one by one. */
+  onRelease: ((page: number) => void) | undefined = undefined;
+
   constructor(pages: number) {
     const words = Math.ceil(pages / 32);
     this.#words = new Int32Array(new SharedArrayBuffer(4 * words));
@@ -48,6 +51,34 @@ export class FreePages {
     assert((before & (1 << (page & 31))) === 0, "a page is released once");
     if (before === 0) Atomics.or(this.#summary, page >>> 10, 1 << ((page >>> 5) & 31));
     this.#counts[0]++;
+    if (this.onRelease !== undefined) this.onRelease(page);
+  }
+
+  /** True when all pages from `first` to `end` are free. */
+  areFree(first: number, end: number): boolean {
+    for (let page = first; page < end; page = nextWord(page)) {
+      const mask = maskOf(page, end);
+      if ((this.#words[page >>> 5] & mask) !== mask) return false;
+    }
+    return true;
+  }
+
+  /** Takes all pages from `first` to `end`. @returns false, and none is taken, when one of them is not free */
+  takeAll(first: number, end: number): boolean {
+    for (let page = first; page < end; page = nextWord(page)) {
+      if (this.#takeMask(page >>> 5, maskOf(page, end))) continue;
+      // Another thread was quicker: put those before back.
+      for (let back = first; back < page; back = nextWord(back)) this.#restore(back >>> 5, maskOf(back, page));
+      return false;
+    }
+    this.#counts[0] -= end - first;
+    return true;
+  }
+
+  /** Gives all pages from `first` to `end`. Unlike `release` it tells nobody. */
+  releaseAll(first: number, end: number): void {
+    for (let page = first; page < end; page = nextWord(page)) this.#restore(page >>> 5, maskOf(page, end));
+    this.#counts[0] += end - first;
   }
 
   /** Sets 32 pages at once while the bitmap is built; no thread uses it yet. */
@@ -133,6 +164,16 @@ export class FreePages {
     return true;
   }
 
+  #takeMask(word: number, mask: number): boolean {
+    for (;;) {
+      const bits = this.#words[word];
+      if ((bits & mask) !== mask) return false;
+      if (Atomics.compareExchange(this.#words, word, bits, bits & ~mask) !== bits) continue;
+      if ((bits & ~mask) === 0) this.#emptied(word);
+      return true;
+    }
+  }
+
   #restore(word: number, bits: number): void {
     Atomics.or(this.#words, word, bits);
     Atomics.or(this.#summary, word >>> 5, 1 << (word & 31));
@@ -154,6 +195,17 @@ export class FreePages {
     }
     return group * 32 + 31 - Math.clz32(bits & -bits);
   }
+}
+
+/** The first page of the word behind that of `page`. */
+function nextWord(page: number): number {
+  return page + 32 - (page & 31);
+}
+
+/** The bits of the pages from `page` to `end` that stand in the word of `page`. */
+function maskOf(page: number, end: number): number {
+  const above = end >>> 5 > page >>> 5 ? ALL_ONES : ~(ALL_ONES << (end & 31));
+  return above & (ALL_ONES << (page & 31));
 }
 
 function bitsOf(word: number): number {

@@ -23,6 +23,7 @@ export {
   preflightRegion,
   type RegionAtStake,
 } from "./preflight.ts";
-export { createRegion, PageRegion, type RegionInfo, type RegionOptions } from "./region.ts";
+export { PageRegion, type RegionInfo } from "./region.ts";
+export { createRegion, type RegionOptions } from "./region-memory.ts";
 export type { ScrubOptions, ScrubProgress, ScrubReport } from "./scrub.ts";
 export { type DamagedPage, DamagedPageError } from "./seals.ts";

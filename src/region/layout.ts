@@ -17,6 +17,12 @@ export const readOnlyFeatures = { seals: 1 } as const;
 /** Feature words that this program knows; an unknown incompatible bit refuses the region. */
 export const knownFeatures = { compatible: 0, readOnlyCompatible: readOnlyFeatures.seals, incompatible: 0 } as const;
 
+/** Compatible features: a program that does not know them may use the region all the same. */
+export const compatibleFeatures = {
+  /** The backing is allocated chunk by chunk; who does not know that fills all holes first. */
+  thin: 1,
+} as const;
+
 export const maxRanges = 16;
 export const maxLives = 16;
 /** Owner 1 is the region itself; instance records own from 2 on. Owners have 19 bits. */

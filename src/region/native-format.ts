@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { seal } from "../base/index.ts";
+import { atOnce, PerdureError, seal } from "../base/index.ts";
 import type { Format } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
@@ -13,8 +13,10 @@ import {
   validatePageBytes,
 } from "./geometry.ts";
 import {
+  compatibleFeatures,
   formatType,
   formatVersion,
+  type Geometry,
   lifeLayout,
   maxLives,
   readOnlyFeatures,
@@ -25,6 +27,7 @@ import {
 } from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";
 import { writeFreshEntries } from "./state-record.ts";
+import { allocateMetadata, isThin } from "./thin-chunks.ts";
 
 /** What is fixed for ever when a region is formatted. */
 export interface FormatOptions {
@@ -34,6 +37,8 @@ export interface FormatOptions {
   readonly chunkPages?: number;
   /** Keep a checksum of the content of every page, in a seal table. */
   readonly checksums?: boolean;
+  /** Allocate the backing chunk by chunk. */
+  readonly thin?: boolean;
 }
 
 /** The native format: type 1 of the registry. */
@@ -42,21 +47,28 @@ export function nativeFormat(options: FormatOptions = {}): Format<OpenRegion> {
     pageBytes: options.pageBytes ?? defaultPageBytes,
     chunkPages: options.chunkPages ?? defaultChunkPages,
     readOnlyCompatible: options.checksums === true ? readOnlyFeatures.seals : 0,
+    compatible: options.thin === true ? compatibleFeatures.thin : 0,
   };
   return {
     type: formatType,
     name: "region",
     validate: (memory) => void shapeOf(memory, measures),
     format: (memory) => formatRegion(memory, measures),
-    probe: (memory) => OpenRegion.open(memory),
+    probe: (memory) => atOnce(OpenRegion.open(memory)),
+    probeInSteps: (memory) => OpenRegion.open(memory),
     cleanup: (region) => region.close(),
   };
 }
 
-type Wanted = Required<Omit<Measures, "pages">>;
+type Wanted = Required<Omit<Measures, "pages">> & Pick<Geometry, "compatible">;
 
 function shapeOf(memory: Memory, wanted: Wanted): Shape {
   validatePageBytes(wanted.pageBytes);
+  if (isThin(wanted) && memory.space === undefined) {
+    throw new PerdureError("ENODEV", `${memory.ranges[0].source} has no holes: all of it is there anyway`, {
+      remedy: "leave `thin` out; it is for files on tmpfs, ext4 or xfs and for memfds",
+    });
+  }
   return new Shape({ ...wanted, pages: pagesOf(memory.ranges[0].lengthBytes, wanted) });
 }
 
@@ -64,8 +76,13 @@ function formatRegion(memory: Memory, wanted: Wanted): void {
   const shape = shapeOf(memory, wanted);
   const { chunkPages } = wanted;
   const { pages } = shape;
-  eraseOld(memory, shape);
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
+  if (isThin(wanted) && memory.space !== undefined) {
+    // What was there is gone with its memory, so that nothing is stored into a hole below.
+    memory.space.punch(0, memory.sizeBytes);
+    allocateMetadata(memory.space, shape, mark);
+  }
+  eraseOld(memory, shape);
   writeFreshEntries(memory, shape, 0, mark);
   const state = stateLayout.encode({
     sequence: 1,
@@ -77,7 +94,6 @@ function formatRegion(memory: Memory, wanted: Wanted): void {
   writeDual(memory, stateSlots.a, stateSlots.b, seal(state, stateLayout.fields.crc));
   const geometry = encodeGeometry({
     version: formatVersion,
-    compatible: 0,
     incompatible: 0,
     ...wanted,
     uuid: randomBytes(16),

@@ -1,7 +1,7 @@
-import { crc32, isPerdureError, isSealed, PerdureError } from "../base/index.ts";
+import { crc32, isPerdureError, isSealed, PerdureError, type Steps } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyze, masksChecksum, tableChecksums } from "./analyze.ts";
+import { analyzing, masksChecksum, tableChecksums } from "./analyze.ts";
 import { kind, kindOf } from "./claim.ts";
 import { RegionCore } from "./core.ts";
 import { Directory } from "./directory.ts";
@@ -20,6 +20,10 @@ import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
 import { RunOperations } from "./run-operations.ts";
 import { writeState } from "./state-record.ts";
+import { isThin, ThinChunks } from "./thin-chunks.ts";
+
+/** The thread that opens a region, in lock words. */
+const WRITER = 1;
 
 /** How an open went; in every language of this project the same three words with a reason code. */
 export interface StartReport {
@@ -74,15 +78,23 @@ export class OpenRegion {
     this.layers = new LayerOperations(writer, directory, this.instances);
   }
 
-  /** Analyzes and, when the memory may be written, recovers. @throws CORRUPT, UNSUPPORTED_VERSION, EIO */
-  static open(memory: Memory): OpenRegion {
+  /**
+   * Analyzes and, when the memory may be written, recovers. Nothing is stored before the last step.
+   *
+   * @throws CORRUPT, UNSUPPORTED_VERSION, EIO
+   */
+  static *open(memory: Memory): Steps<OpenRegion> {
     const began = performance.now();
-    const analysis = analyze(memory);
+    const analysis = yield* analyzing(memory);
     if (analysis.findings.length > 0) throw corruption(analysis, memory);
     const core = new RegionCore(analysis, memory.ranges[0].source);
     const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
-    if (opening !== undefined) recover(memory, core, analysis, opening);
+    if (opening !== undefined) {
+      core.chunks = chunksOf(memory, core);
+      recover(memory, core, analysis, opening);
+      core.chunks?.start();
+    }
     const start: StartReport = {
       kind: startReasons[reason].kind,
       reason,
@@ -95,7 +107,7 @@ export class OpenRegion {
       openMs: performance.now() - began,
       previousPid: lastOwnerOf(analysis.state),
     };
-    const region = new OpenRegion(memory, core, start, opening, 1);
+    const region = new OpenRegion(memory, core, start, opening, WRITER);
     if (opening !== undefined) region.layers.finishDeleting();
     return region;
   }
@@ -207,6 +219,7 @@ export class OpenRegion {
   #writeEnd(opening: Opening): void {
     const { core, memory } = this;
     this.refuseForeign();
+    core.chunks?.giveBackAll();
     acquire(core.stateLock, 0, this.#thread);
     try {
       const { shape } = core;
@@ -230,6 +243,12 @@ export class OpenRegion {
       release(core.stateLock, 0);
     }
   }
+}
+
+function chunksOf(memory: Memory, core: RegionCore): ThinChunks | undefined {
+  if (!isThin(core.geometry) || memory.space === undefined) return undefined;
+  const use = { mark: core.state.marks[0], reserve: core.reservePages, thread: WRITER };
+  return new ThinChunks(memory, core.shape, core.freePages, use);
 }
 
 /** Adds the pages of masks of a part of the frame table, which is only good below the mark. */

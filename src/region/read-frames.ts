@@ -1,3 +1,4 @@
+import type { Steps } from "../base/index.ts";
 import type { FoundInstance, GiveBack, Plan, Recovered } from "./analysis.ts";
 import {
   claimHigh,
@@ -13,7 +14,7 @@ import {
   pageLow,
 } from "./claim.ts";
 import type { Findings } from "./findings.ts";
-import type { FrameBlock, FrameTable } from "./frame-table.ts";
+import { type FrameBlock, type FrameTable, tableProgress } from "./frame-table.ts";
 import type { FreePages } from "./free-pages.ts";
 import type { Shape } from "./geometry.ts";
 import { recordState, regionOwner } from "./layout.ts";
@@ -77,9 +78,12 @@ export class FrameReader {
     for (const instance of scan.instances.values()) this.#byOwner[instance.owner] = instance;
   }
 
-  read(): void {
-    const { table, freePages } = this.#scan;
-    for (const block of table.blocks()) this.#readBlock(block);
+  *read(): Steps<void> {
+    const { table, freePages, shape } = this.#scan;
+    for (const block of table.blocks()) {
+      this.#readBlock(block);
+      yield tableProgress(shape, block, 2);
+    }
     this.#endRun();
     this.#giveBack();
     this.#verifyMetadata();

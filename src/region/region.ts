@@ -1,7 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isPerdureError, PerdureError, parseSize } from "../base/index.ts";
-import { type Attached, attachMemory, formatMemory, isBlank } from "../format/index.ts";
-import { Backing, MappedMemory, type Memory, type Survival } from "../memory/index.ts";
+import {
+  atOnce,
+  inTurns,
+  isPerdureError,
+  type LongOptions,
+  PerdureError,
+  parseSize,
+  type Steps,
+} from "../base/index.ts";
+import { type Attached, attaching } from "../format/index.ts";
+import type { Memory, Survival } from "../memory/index.ts";
 import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
 import {
@@ -15,36 +23,12 @@ import {
 import { refuseBadQuota } from "./instance-operations.ts";
 import { attributeBytes, formatType, recordState } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
-import { nativeFormat } from "./native-format.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
-import { protectStart } from "./quarantine.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { openingRegionMemory, type RegionOptions } from "./region-memory.ts";
 import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
 import { HealthTimer, validateProtection } from "./start-protection.ts";
-
-/** How a region is opened. Sizes are bytes or text such as `512M`. */
-export interface RegionOptions {
-  /** Make and format the region when there is nothing of that name. */
-  readonly create?: boolean;
-  /** Size of a region that is created. */
-  readonly size?: number | string;
-  /** Page size of a region that is created: a power of two from 512 to 2 MiB, 4096 by default. */
-  readonly pageSize?: number | string;
-  /** Keep checksums of the content of pages in a region that is created: damage is found when a page is read. */
-  readonly checksums?: boolean;
-  readonly readOnly?: boolean;
-  /** Write back with msync before an operation returns, so that on ext4 or xfs it outlives a power cut. Slow. */
-  readonly durable?: boolean;
-  /** Accept a file that belongs to another user or that others may write. */
-  readonly trustFile?: boolean;
-  /**
-   * After so many failed starts in a row the region is not opened once more: with `create` it is put aside and a fresh
-   * one made, else QUARANTINED is thrown. 0, the default, is never.
-   */
-  readonly quarantineAfter?: number;
-  /** When a start that was not said to be healthy is taken for it, ms; 10,000 by default. */
-  readonly healthyAfterMs?: number;
-}
+import { isThin } from "./thin-chunks.ts";
 
 /** What `info()` tells. */
 export interface RegionInfo {
@@ -66,6 +50,10 @@ export interface RegionInfo {
   /** Pages of deleted instances: they are taken when there are no free ones. */
   readonly deletedPages: number;
   readonly metadataPages: number;
+  /** The backing is allocated as it is used. */
+  readonly thin: boolean;
+  /** What the backing holds now. */
+  readonly backedBytes: number;
   /** Whether content has checksums. */
   readonly checksums: boolean;
   readonly instances: number;
@@ -90,7 +78,7 @@ export class PageRegion implements Disposable {
    * Opening is recovering: whatever ended the last owner, what it had finished is there.
    *
    * @throws ENOENT, EINVAL, ENOSPC, EACCES, ENODEV, LOCKED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
-   * UNSUPPORTED_VERSION, CORRUPT, QUARANTINED, EIO
+   * UNSUPPORTED_VERSION, CORRUPT, QUARANTINED, EIO, ABORTED
    */
   static async open<T extends PageRegion>(
     this: new (
@@ -101,9 +89,9 @@ export class PageRegion implements Disposable {
     options: RegionOptions = {},
   ): Promise<T> {
     validateProtection(options);
-    const memory = openMemory(source, options);
+    const memory = await inTurns(openingRegionMemory(source, options), options);
     try {
-      const region = new this(memory, await attachWhenSound(memory));
+      const region = new this(memory, await attachWhenSound(memory, options));
       region.#takeForHealthyLater(options);
       return region;
     } catch (error) {
@@ -124,7 +112,7 @@ export class PageRegion implements Disposable {
     ) => T,
     memory: Memory,
   ): T {
-    return new this(memory, attachNative(memory));
+    return new this(memory, atOnce(attachNative(memory)));
   }
 
   /** How this open went. */
@@ -284,6 +272,8 @@ export class PageRegion implements Disposable {
       deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
       metadataPages: core.shape.firstPage + 1,
       checksums: core.shape.hasSeals,
+      thin: isThin(geometry),
+      backedBytes: this.#memory.space?.allocatedBytes ?? this.#memory.sizeBytes,
       instances: core.byName.size,
       survival: this.#memory.survival,
       lives: readLives(this.#memory, core.state),
@@ -360,78 +350,14 @@ export class PageRegion implements Disposable {
   }
 }
 
-/** Who creates what another one is creating finds it ready; a file that comes and goes all the time is given up. */
-const CREATE_TRIES = 3;
-
-/** Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted. */
-function openMemory(source: string, options: RegionOptions): MappedMemory {
-  const creates = options.create === true && options.readOnly !== true;
-  for (let tries = 1; ; tries++) {
-    try {
-      return openExisting(source, options, creates);
-    } catch (error) {
-      if (!creates || !isPerdureError(error, "ENOENT") || source.startsWith("fd:")) throw error;
-    }
-    if (options.size === undefined) throw new PerdureError("EINVAL", "a region that is created needs a size");
-    try {
-      return createRegion(source, { ...options, size: options.size });
-    } catch (error) {
-      if (!isPerdureError(error, "EEXIST") || tries === CREATE_TRIES) throw error;
-    }
-  }
-}
-
-function openExisting(source: string, options: RegionOptions, creates: boolean): MappedMemory {
-  const memory = new MappedMemory([Backing.open(source, options)], { durable: options.durable ?? false });
-  try {
-    if (creates && isBlank(memory)) formatMemory(memory, formatOf(options));
-    return protectStart(memory, options, (fresh, beforePublish) => createRegion(source, fresh, beforePublish));
-  } catch (error) {
-    memory.close();
-    throw error;
-  }
-}
-
-function formatOf(options: RegionOptions): ReturnType<typeof nativeFormat> {
-  const checksums = options.checksums ?? false;
-  return nativeFormat(
-    options.pageSize === undefined ? { checksums } : { checksums, pageBytes: parseSize(options.pageSize) },
-  );
-}
-
-/**
- * Makes a file, formats it, and only then gives it its name: whatever happens before leaves nothing behind.
- *
- * @param beforePublish what must have happened when the region is there; may make room for its name
- * @throws EEXIST, EINVAL, ENOSPC, ENOENT (no such folder), EACCES, ENODEV
- */
-export function createRegion(
-  path: string,
-  options: RegionOptions & { readonly size: number | string },
-  beforePublish: () => void = () => {},
-): MappedMemory {
-  const format = formatOf(options);
-  const backing = Backing.create(path, parseSize(options.size));
-  const memory = new MappedMemory([backing], { durable: options.durable ?? false });
-  try {
-    formatMemory(memory, format);
-    beforePublish();
-    backing.publish();
-    return memory;
-  } catch (error) {
-    memory.close();
-    throw error;
-  }
-}
-
 /** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
 const READ_TRIES = 5;
 const READ_PAUSE_MS = 50;
 
-async function attachWhenSound(memory: Memory): Promise<Attached<OpenRegion>> {
+async function attachWhenSound(memory: Memory, options: LongOptions): Promise<Attached<OpenRegion>> {
   for (let tries = 1; ; tries++) {
     try {
-      return attachNative(memory);
+      return await inTurns(attachNative(memory), options);
     } catch (error) {
       if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
       if (tries === READ_TRIES) throw beingChanged(memory.ranges[0].source, error);
@@ -447,13 +373,14 @@ function beingChanged(source: string, cause: PerdureError): PerdureError {
   });
 }
 
-function attachNative(memory: Memory): Attached<OpenRegion> {
-  const attached = attachMemory<OpenRegion>(memory);
+function* attachNative(memory: Memory): Steps<Attached<OpenRegion>> {
+  const attached = yield* attaching<OpenRegion>(memory);
   if (attached.format.type === formatType) return attached;
   attached.detach();
   throw new PerdureError(
     "UNKNOWN_FORMAT",
     `${memory.ranges[0].source} is of the format "${attached.format.name}", no region`,
+    { remedy: "use the programs of that format; `perdure info --plugin FILE` describes the memory" },
   );
 }
 

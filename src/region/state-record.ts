@@ -48,11 +48,13 @@ export function raiseMark(memory: Memory, core: RegionCore): void {
   const { shape } = core;
   const from = core.state.marks[0];
   const end = Math.min(from + shape.chunkPages, shape.pages);
+  core.chunks?.allocateEntries(from, end);
   try {
     writeFreshEntries(memory, shape, from, end);
     writeState(memory, core, { marks: [end, ...core.state.marks.slice(1)] });
   } catch (error) {
     throw core.failed(error);
   }
+  if (core.chunks !== undefined) return core.chunks.raised(end);
   for (let page = from; page < end; page++) if (!shape.isMetadata(page)) core.freePages.release(page);
 }

@@ -1,5 +1,5 @@
 import { PerdureError } from "../base/index.ts";
-import type { Memory, MemoryRange, Survival } from "../memory/index.ts";
+import type { Memory, MemoryRange, Space, Survival } from "../memory/index.ts";
 
 /** A call of a memory that can be made to fail. */
 export type FailingCall = "read" | "fence" | "sync" | "fill" | "commit";
@@ -46,6 +46,10 @@ export class FailingMemory implements Memory {
 
   get hasWriter(): boolean {
     return this.#memory.hasWriter;
+  }
+
+  get space(): Space | undefined {
+    return this.#memory.space;
   }
 
   load32(offset: number): number {

@@ -1,7 +1,9 @@
 import { formatSize, PerdureError } from "../../base/index.ts";
 import { type CheckReport, checkRegion, describeFinding } from "../../region/index.ts";
 import type { CliContext } from "../context.ts";
-import { paint, plural, print, printFacts, printJson, printTable } from "../output.ts";
+import { interruptible } from "../interruptible.ts";
+import { type OtherMemory, readOther } from "../other-format.ts";
+import { paint, plural, print, printable, printFacts, printJson, printTable } from "../output.ts";
 import { describeUse } from "../owner.ts";
 
 /** `perdure check`: looks for what no crash leaves behind. */
@@ -10,13 +12,29 @@ export async function check(
   flags: { json?: boolean },
   source: string,
 ): Promise<void | PerdureError> {
-  const report = await checkRegion(source);
+  const report = await interruptible(
+    context.process.stderr,
+    async (options) => readOther(source) ?? (await checkRegion(source, options)),
+  );
+  if ("facts" in report) return printOther(context.process.stdout, flags, report);
   if (flags.json === true) printJson(context.process.stdout, report);
   else printReport(context.process.stdout, report);
   if (report.findingCount === 0) return;
   return new PerdureError("CORRUPT", `${source} is corrupt: ${plural(report.findingCount, "finding")}`, {
     remedy: "keep a copy of the memory before anything else; the findings say which pages are concerned",
   });
+}
+
+/** All that can be asked of a format is to open the memory, and that it did. */
+function printOther(stream: NodeJS.WriteStream, { json }: { json?: boolean }, other: OtherMemory): void {
+  const { source, format, name, sizeBytes } = other;
+  if (json === true) return printJson(stream, { source, format, name, sizeBytes, opens: true });
+  const result = `${paint(stream, "green", "opens")}: its format looks for no more than that`;
+  printFacts(stream, [
+    ["memory", source],
+    ["format", `${printable(name)} (${format})`],
+    ["result", result],
+  ]);
 }
 
 function printReport(stream: NodeJS.WriteStream, report: CheckReport): void {

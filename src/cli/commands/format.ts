@@ -1,106 +1,136 @@
-import { formatSize, isPerdureError, PerdureError } from "../../base/index.ts";
-import { formatMemory, listFormats, superblockHead } from "../../format/index.ts";
-import { Backing, MappedMemory, windowBytes } from "../../memory/index.ts";
-import { analyze, createRegion, nativeFormat } from "../../region/index.ts";
+import { formatSize, inTurns, isPerdureError, PerdureError, type Steps } from "../../base/index.ts";
+import {
+  creatingMemory,
+  type Format,
+  findFormat,
+  formatting,
+  openingMemory,
+  openMemory,
+  refusingData,
+  superblockHead,
+} from "../../format/index.ts";
+import { type MappedMemory, windowBytes } from "../../memory/index.ts";
+import { analyze, nativeFormat } from "../../region/index.ts";
 import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
+import { interruptible } from "../interruptible.ts";
+import { readOther } from "../other-format.ts";
 import { print } from "../output.ts";
-import { startProgress } from "../progress.ts";
 
 interface FormatFlags {
   readonly size?: number;
   readonly pageSize?: number;
+  readonly thin?: boolean;
   readonly checksums?: boolean;
   readonly format?: string;
   readonly force?: boolean;
 }
 
-/** `perdure format`: makes a region in a new file, or in memory that is there. */
+/** `perdure format`: makes a region, or a memory of another format, in a new file or in memory that is there. */
 export async function format(context: CliContext, flags: FormatFlags, source: string): Promise<void> {
-  refuseOtherFormats(flags.format);
+  const chosen = chosenFormat(flags);
   const { stderr } = context.process;
-  const memory = openExisting(source);
-  if (memory === undefined) createFile(source, flags).close();
-  else {
-    try {
-      formatExisting(memory, flags, stderr);
-    } finally {
-      memory.close();
-    }
-  }
-  print(stderr, describeResult(source));
+  const memory = await interruptible(stderr, (options) => inTurns(making(source, chosen, flags, stderr), options));
+  memory.close();
+  print(stderr, `formatted ${source}: ${describeResult(source)}`);
 }
 
-/** Only the native format can be made by this command so far; others are registered by the programs that bring them. */
-function refuseOtherFormats(wanted: string | undefined): void {
-  if (wanted === undefined) return;
-  const known = listFormats();
-  const found = known.find(({ type, name }) => wanted === name || wanted === String(type));
-  if (found?.type === formatType) return;
-  const names = known.map(({ type, name }) => `${type} (${name})`).join(", ");
-  throw new PerdureError("UNKNOWN_FORMAT", `this command knows no format "${wanted}"`, {
-    remedy: `choose from: ${names}`,
+function* making(source: string, chosen: Format, flags: FormatFlags, stderr: NodeJS.WriteStream): Steps<MappedMemory> {
+  const memory = yield* openingExisting(source);
+  if (memory === undefined) return yield* creating(source, chosen, flags);
+  let done = false;
+  try {
+    yield* formattingExisting(memory, chosen, flags, stderr);
+    done = true;
+    return memory;
+  } finally {
+    if (!done) memory.close();
+  }
+}
+
+function chosenFormat({ format: wanted, pageSize, thin = false, checksums = false }: FormatFlags): Format {
+  const found = wanted === undefined ? undefined : findFormat(wanted);
+  if (found === undefined || found.type === formatType) {
+    return nativeFormat({ thin, checksums, ...(pageSize === undefined ? {} : { pageBytes: pageSize }) });
+  }
+  if (pageSize === undefined && !thin && !checksums) return found;
+  throw new PerdureError("EINVAL", `the format "${found.name}" takes no --page-size, --thin or --checksums`, {
+    remedy: "leave them out: they are for regions",
   });
 }
 
 /** @returns undefined where there is nothing of that name */
-function openExisting(source: string): MappedMemory | undefined {
+function* openingExisting(source: string): Steps<MappedMemory | undefined> {
   try {
-    return new MappedMemory([Backing.open(source)]);
+    return yield* openingMemory(source, { keepHoles: true });
   } catch (error) {
-    const isMissing = isPerdureError(error, "ENOENT") && !source.startsWith("fd:");
-    if (isMissing) return undefined;
+    if (isPerdureError(error, "ENOENT") && !source.startsWith("fd:")) return undefined;
     throw error;
   }
 }
 
-function createFile(source: string, { size, pageSize, checksums = false }: FormatFlags): MappedMemory {
+function creating(source: string, chosen: Format, { size, thin = false }: FormatFlags): Steps<MappedMemory> {
   if (size === undefined) {
     throw new PerdureError("EINVAL", `${source} is not there, and a file that is created needs a size`, {
       remedy: "pass --size, for example --size 512M",
     });
   }
-  return createRegion(source, { size, checksums, ...(pageSize === undefined ? {} : { pageSize }) });
+  return creatingMemory(source, size, chosen, { keepHoles: thin });
 }
 
-function formatExisting(memory: MappedMemory, flags: FormatFlags, stderr: NodeJS.WriteStream): void {
+function* formattingExisting(
+  memory: MappedMemory,
+  chosen: Format,
+  flags: FormatFlags,
+  stderr: NodeJS.WriteStream,
+): Steps<void> {
   const { source, lengthBytes } = memory.ranges[0];
   if (flags.size !== undefined && flags.size !== lengthBytes) {
     throw new PerdureError("EINVAL", `${source} is there and has ${lengthBytes} bytes, not ${flags.size}`, {
       remedy: "leave --size out to format it as it is, or choose another name",
     });
   }
-  const { pageSize, checksums = false } = flags;
-  const native = nativeFormat(pageSize === undefined ? { checksums } : { checksums, pageBytes: pageSize });
+  const found = yield* dataIn(memory, flags);
+  // Nothing may be wiped, or reserved, for a format that cannot be made.
+  chosen.validate?.(memory);
+  if (found !== undefined) print(stderr, `${found.message}: wiping it, as --force says`);
+  // A thin region begins with giving back all memory that was there.
+  if (flags.thin !== true) {
+    yield* memory.fillHoles();
+    if (found !== undefined) yield* wiping(memory);
+  }
+  yield* formatting(memory, chosen, { force: true });
+}
+
+/** @returns why the memory is not formatted without --force. @throws it, without --force */
+function* dataIn(memory: MappedMemory, { force }: FormatFlags): Steps<PerdureError | undefined> {
   try {
-    formatMemory(memory, native);
+    yield* refusingData(memory);
+    return undefined;
   } catch (error) {
     const isTaken = isPerdureError(error, "FOREIGN_DATA") || isPerdureError(error, "EEXIST");
-    if (!isTaken || flags.force !== true) throw error;
-    // Nothing may be wiped for a format that cannot be made.
-    native.validate?.(memory);
-    print(stderr, `${error.message}: wiping it, as --force says`);
-    wipe(memory, stderr);
-    formatMemory(memory, native);
+    if (!isTaken || force !== true) throw error;
+    return error;
   }
 }
 
 /** Zeroes a whole memory: a backup partition table or an old file system must not be found in it later. */
-function wipe(memory: MappedMemory, stderr: NodeJS.WriteStream): void {
+function* wiping(memory: MappedMemory): Steps<void> {
   // The magic goes first: what is wiped by half must not be taken for a region.
   memory.commit64(superblockHead.fields.magicLow.offset, 0, 0);
-  const progress = startProgress(stderr, "wiping", memory.sizeBytes);
   for (let offset = 0; offset < memory.sizeBytes; offset += windowBytes) {
-    memory.zero(offset, Math.min(windowBytes, memory.sizeBytes - offset));
-    progress.advance(Math.min(windowBytes, memory.sizeBytes - offset));
+    const end = Math.min(offset + windowBytes, memory.sizeBytes);
+    memory.zero(offset, end - offset);
+    yield { what: "wiping", doneBytes: end, totalBytes: memory.sizeBytes };
   }
-  progress.stop();
   memory.sync();
 }
 
 function describeResult(source: string): string {
-  const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
+  const other = readOther(source);
+  if (other !== undefined) return `${formatSize(other.sizeBytes)} in the format ${other.name} (${other.format})`;
+  const memory = openMemory(source, { readOnly: true });
   const { pages, pageBytes } = analyze(memory).geometry;
   memory.close();
-  return `formatted ${source}: ${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}`;
+  return `${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}`;
 }

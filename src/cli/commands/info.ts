@@ -2,11 +2,14 @@ import { formatSize } from "../../base/index.ts";
 import type { Life, RegionInfo } from "../../index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
-import { formatTime, print, printFacts, printJson, printTable } from "../output.ts";
+import { type OtherMemory, readOther } from "../other-format.ts";
+import { formatTime, print, printable, printFacts, printJson, printTable } from "../output.ts";
 import { describeUse } from "../owner.ts";
 
-/** `perdure info`: what a region is, how full it is, and who had it open. */
+/** `perdure info`: what a region is, how full it is, and who had it open; what a memory of another format says. */
 export async function info(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
+  const other = readOther(source);
+  if (other !== undefined) return printOther(context.process.stdout, flags, other);
   const region = await openForReading(source);
   const facts = region.info();
   await region.close();
@@ -22,6 +25,7 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
     ["state", describeUse(facts.state, facts.ownerPid)],
     ["size", describeSize(facts)],
     ["free", describeFree(facts)],
+    ["memory", describeMemory(facts)],
     ["instances", String(facts.instances)],
     ["checksums", facts.checksums ? "of metadata and of content" : "of metadata only"],
     ["outlives", describeSurvival(facts)],
@@ -31,6 +35,16 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
   if (facts.lives.length === 0) return;
   print(stdout, "");
   printLives(stdout, facts.lives);
+}
+
+function printOther(stream: NodeJS.WriteStream, { json }: { json?: boolean }, other: OtherMemory): void {
+  if (json === true) return printJson(stream, other);
+  printFacts(stream, [
+    ["memory", other.source],
+    ["format", `${printable(other.name)} (${other.format})`],
+    ["size", formatSize(other.sizeBytes)],
+    ...Object.entries(other.facts).map(([label, value]) => [printable(label), printable(String(value))] as const),
+  ]);
 }
 
 function printLives(stream: NodeJS.WriteStream, lives: readonly Life[]): void {
@@ -64,6 +78,10 @@ function describeFree({ freePages, reservePages, promisedPages, deletedPages, pa
   if (promisedPages > 0) parts.push(`and ${formatSize(promisedPages * pageBytes)} are guaranteed to instances`);
   if (deletedPages > 0) parts.push(`${formatSize(deletedPages * pageBytes)} more can be undeleted or used`);
   return parts.join("; ");
+}
+
+function describeMemory({ thin, backedBytes }: RegionInfo): string {
+  return `${formatSize(backedBytes)}, ${thin ? "taken as it is used (thin)" : "all of it reserved"}`;
 }
 
 function describeSurvival({ survival }: RegionInfo): string {

@@ -3,7 +3,7 @@ import type { ScrubReport } from "../../index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
 import { paint, plural, print, printable, printFacts, printJson, printTable } from "../output.ts";
-import { type Progress, startProgress } from "../progress.ts";
+import { type ProgressBar, startProgress } from "../progress.ts";
 
 /** `perdure scrub`: looks for content that has changed by itself. */
 export async function scrub(
@@ -29,15 +29,13 @@ async function scrubWithProgress(
   using region = await openForReading(source);
   const { pageBytes } = region;
   const wanted = disks.length === 0 ? {} : { instances: disks.map((name) => ({ subsystem: "disk", name })) };
-  let bar: Progress | undefined;
-  let shown = 0;
+  let bar: ProgressBar | undefined;
   try {
     return await region.scrub({
       ...wanted,
       onProgress: ({ donePages, pages }) => {
         bar ??= startProgress(stderr, "scrubbing", pages * pageBytes);
-        bar.advance((donePages - shown) * pageBytes);
-        shown = donePages;
+        bar.show(donePages * pageBytes);
       },
     });
   } finally {

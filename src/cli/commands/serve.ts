@@ -9,6 +9,7 @@ interface ServeFlags {
   readonly create?: boolean;
   readonly size?: number;
   readonly pageSize?: number;
+  readonly thin?: boolean;
   readonly disk?: readonly WantedDisk[];
   readonly disks?: readonly WantedDisk[];
   readonly unix?: string;
@@ -21,14 +22,14 @@ interface ServeFlags {
 
 /** `perdure serve`: serves the disks of a region over NBD. */
 export async function serve(context: CliContext, flags: ServeFlags, source: string): Promise<void> {
-  const { create = false, size, pageSize, readOnly = false, unix, json = false } = flags;
+  const { create = false, size, pageSize, thin, readOnly = false, unix, json = false } = flags;
   if (create && readOnly) throw new PerdureError("EINVAL", "--create and --read-only exclude each other");
   const wanted = [...(flags.disk ?? []), ...(flags.disks ?? [])];
   const isTwice = wanted.find(({ name }, k) => wanted.findIndex((other) => other.name === name) !== k);
   if (isTwice !== undefined) throw new PerdureError("EINVAL", `the disk "${isTwice.name}" is named twice`);
   const healthyAfterMs = flags.healthyAfter === undefined ? undefined : 1000 * flags.healthyAfter;
   const quarantineAfter = flags.quarantineAfter ?? defaultQuarantineAfter;
-  const options = { create, readOnly, size, pageSize, quarantineAfter, healthyAfterMs };
+  const options = { create, readOnly, size, pageSize, thin, quarantineAfter, healthyAfterMs };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   await serveDisks(context, {
     source,
