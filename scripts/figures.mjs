@@ -26,7 +26,9 @@ function print(lines) {
   for (const line of lines.trim().split("\n")) {
     for (const [name, value] of Object.entries(JSON.parse(line))) sums.set(name, (sums.get(name) ?? 0) + value);
   }
-  const rows = Array.from(sums, ([name, value]) => [name, value.toLocaleString("en-US")]).toSorted();
+  const rows = Array.from(sums, ([name, value]) => [name, value.toLocaleString("en-US")]).toSorted(([a], [b]) =>
+    a.localeCompare(b),
+  );
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column].length)));
   console.log(rows.map(([name, value]) => `${name.padEnd(widths[0])}  ${value.padStart(widths[1])}`).join("\n"));
 }

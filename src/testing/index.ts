@@ -1,4 +1,5 @@
 /** For authors of formats: recording and failing memory, and the crash engine that tries what a crash may leave. */
+export type { Memory } from "../memory/index.ts";
 export { CrashImage, type CrashModel } from "./crash-image.ts";
 export { CrashJudge, type CrashSubject, type Found, type Tally, type Thoroughness, Violation } from "./crash-judge.ts";
 export { type CrashTest, exploreCrashes } from "./explore-crashes.ts";

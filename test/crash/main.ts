@@ -21,8 +21,8 @@ const searches: Readonly<Record<string, Search>> = {
   random: runSequences,
   pairs: (model, seed, { exhaustive }) => runPairs(model, seed, exhaustive),
   triples: runTriples,
-  threads: (model, seed) => runInterleavings(model, seed),
-  formatting: (model, seed) => runFormatting(model, seed),
+  threads: runInterleavings,
+  formatting: runFormatting,
   // All of it, slowly, for the question which stores were the last before a crash.
   sites: runForSites,
 };
