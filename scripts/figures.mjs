@@ -1,4 +1,4 @@
-// The table of what a run has done: tests write figures to a file, one line of JSON at a time (test/support/figures.ts).
+// The table of what a run has done. Tests write figures to a file, a line of JSON at a time (test/support/figures.ts).
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

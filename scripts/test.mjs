@@ -18,7 +18,7 @@ const concurrency = 2;
  * With CI=true the random searches for crash states go on for so many states each, or for so many seconds of a
  * processor. The second run, under the newer Node, leaves that out.
  */
-const longSearch = { PERDURE_CRASH_STATES: "3000000", PERDURE_CRASH_SECONDS: "360" };
+const longSearch = { PERDURE_CRASH_STATES: "3000000", PERDURE_CRASH_CPU_SECONDS: "360" };
 /** A test file that takes longer hangs. */
 const fileTimeoutMs = 15 * 60_000;
 

@@ -1,7 +1,7 @@
 /**
  * Hazard: an acknowledged write is lost, or a half-done operation is found, after a kill or a power cut at some store.
- * Random and exhaustive sequences over the whole API of region and disk, also with a second thread; every crash state of
- * every operation is opened and judged.
+ * Random and exhaustive sequences over the whole API of region and disk, also with a second thread; every crash state
+ * of every operation is opened and judged.
  */
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
@@ -12,7 +12,7 @@ import { addFigures } from "./support/figures.ts";
 const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** How many states each of the random searches tries, and how many seconds of a processor it may take for them. */
 const states = process.env["PERDURE_CRASH_STATES"] ?? "20000";
-const seconds = process.env["PERDURE_CRASH_SECONDS"] ?? "600";
+const cpuSeconds = process.env["PERDURE_CRASH_CPU_SECONDS"] ?? "600";
 /** Calls that the search for sites cannot reach, with the reason. */
 const sitesLeftOut: Readonly<Record<string, string>> = {
   "region/instance.js": "fills a buffer of the caller with zeroes, for a page that is not there",
@@ -32,7 +32,7 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
     ["power", "a power cut at any fence"],
   ] as const) {
     test(`${moment} of random operations`, async (t) => {
-      const result = await search(t, `random-${model}`, "--states", states, "--seconds", seconds);
+      const result = await search(t, `random-${model}`, "--states", states, "--cpu-seconds", cpuSeconds);
       assert.ok(result.states >= Math.min(Number(states), 20_000), `${result.states} states`);
       assert.ok(result.inRecovery > 0, "recovery was crashed, too");
     });

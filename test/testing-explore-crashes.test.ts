@@ -1,6 +1,6 @@
 /**
- * Hazard: an author of a format believes that it outlives crashes, and the crash engine agrees whatever the format does.
- * This is also the example of docs/testing.md: a format of one counter, right, and with each of its rules broken.
+ * Hazard: an author of a format believes that it outlives crashes, and the crash engine agrees whatever the format
+ * does. The format is the counter of docs/testing.md, right, and with each of its rules broken.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-/** Hazard: a state that is counted twice makes a run look more thorough than it was; one that is taken for another is lost. */
+/** Hazard: a state that is counted twice makes a run look more thorough than it was. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { below, seeded } from "../src/testing/index.ts";

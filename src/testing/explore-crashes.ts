@@ -23,8 +23,8 @@ const thorough: Thoroughness = { nestedEvery: 10, examinedEvery: 10 };
 
 /**
  * Tries every state that a kill or a power cut may leave of an operation, each opened and checked: while it runs the
- * state before or after (or one between) must be found, and when it has returned only that after. Some are crashed again
- * while they recover.
+ * state before or after (or one between) must be found, and when it has returned only that after. Some are crashed
+ * again while they recover.
  *
  * @throws Violation that says which state broke the promise, and how it can be made again
  */

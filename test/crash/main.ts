@@ -1,7 +1,7 @@
 /**
  * Runs crash tests from the command line:
  *
- *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--exhaustive N]
+ *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--cpu-seconds N] [--exhaustive N]
  *
  * SEARCH is one of `searches`. Exit code 0: clean, the last line counts in JSON what was done. 3: a promise was broken,
  * which is what a planted mutant must lead to.
@@ -44,6 +44,7 @@ const { values, positionals } = parseArgs({
     seed: { type: "string", default: "1" },
     states: { type: "string", default: "20000" },
     seconds: { type: "string", default: "Infinity" },
+    "cpu-seconds": { type: "string", default: "Infinity" },
     exhaustive: { type: "string" },
   },
 });
@@ -51,7 +52,8 @@ const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];
 if (!Object.hasOwn(searches, search)) throw new Error(`no search "${positionals[0]}"`);
 const budget: Budget = {
   states: Number(values.states),
-  cpuSeconds: Number(values.seconds),
+  seconds: Number(values.seconds),
+  cpuSeconds: Number(values["cpu-seconds"]),
   ...(values.exhaustive === undefined ? {} : { exhaustive: Number(values.exhaustive) }),
 };
 // The clock stands still: two images that differ in a time only would be two states.

@@ -76,25 +76,29 @@ export function freshSubject(round = 0): Subject {
   return subject;
 }
 
-/** How long a run goes on: until so many states were judged, or so much of a processor's time is used up. */
+/** How long a run goes on: until so many states were judged, or the time is over. */
 export interface Budget {
   readonly states: number;
-  /** No end by default. Busy neighbours do not count. */
+  /** Time on the clock; no end by default. */
+  readonly seconds?: number;
+  /** Time of a processor, in which busy neighbours do not count; no end by default. */
   readonly cpuSeconds?: number;
   /** Up to how many combinations at a fence are tried one and all: with fewer, more operations make as many states. */
   readonly exhaustive?: number;
 }
 
 /** Says whether the budget is not used up yet. */
-export function goesOnUntil(tally: Tally, { states, cpuSeconds = Number.POSITIVE_INFINITY }: Budget): () => boolean {
+export function goesOnUntil(tally: Tally, budget: Budget): () => boolean {
+  const { states, seconds = Number.POSITIVE_INFINITY, cpuSeconds = Number.POSITIVE_INFINITY } = budget;
   const began = process.cpuUsage();
+  const end = performance.now() + 1000 * seconds;
   let looks = 0;
   let isLate = false;
   return () => {
     // The question takes long itself.
     if (looks++ % 32 === 0) {
       const { user, system } = process.cpuUsage(began);
-      isLate = (user + system) / 1e6 >= cpuSeconds;
+      isLate = (user + system) / 1e6 >= cpuSeconds || performance.now() >= end;
     }
     return tally.states < states && !isLate;
   };

@@ -1,4 +1,4 @@
-/** A server of two disks that is killed again and again while one is under the load of fio and every block of the other counts. */
+/** A server of two disks, killed again and again: one is under the load of fio, of the other every block counts. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { TestContext } from "node:test";

@@ -33,9 +33,8 @@ describe(`torture (--seed ${seed})`, { concurrency: true, timeout: HANG_MS }, ()
 
   for (const model of ["kill", "power"]) {
     test(`crash states, ${model} model`, async (t) => {
-      // Two searches beside the writers: each has a part of the processors for itself.
-      const cpuSeconds = String((minutes * 60) / 3);
-      const result = await runSearch(`random-${model}`, seed, "--states", "Infinity", "--seconds", cpuSeconds);
+      const seconds = String(60 * minutes);
+      const result = await runSearch(`random-${model}`, seed, "--states", "Infinity", "--seconds", seconds);
       t.diagnostic(JSON.stringify(result));
     });
   }
