@@ -34,13 +34,16 @@ if (filters.length === 0) {
 }
 const files = testFiles();
 const isCi = process.env.CI === "true";
-await withFigures((figures) => runTests(userNode, files, { ...(isCi ? longSearch : {}), ...figures }));
-if (isCi) {
-  await runTests(
-    newerNode,
-    files.filter((file) => !externalTests.some((pattern) => pattern.test(file))),
-  );
-}
+const isExternal = (file) => externalTests.some((pattern) => pattern.test(file));
+await withFigures(async (figures) => {
+  await runTests(userNode, files, { ...(isCi ? longSearch : {}), ...figures });
+  if (isCi) {
+    await runTests(
+      newerNode,
+      files.filter((file) => !isExternal(file)),
+    );
+  }
+});
 const skipped = totals.skipped === 0 ? "" : `, ${totals.skipped} skipped`;
 console.log(`${totals.passed} passed, ${totals.failed} failed${skipped}`);
 process.exitCode = totals.failed === 0 ? 0 : 1;

@@ -81,9 +81,10 @@ export class CrashJudge<Opened, F extends Found = Found> {
 
   /** @throws Violation when the image does not open, or opens to a state that is not allowed */
   judge(crash: CrashImage, allowed: readonly string[], context: string): void {
-    const found = this.#find(crash, () => `${context}: ${crash.label}`, false);
-    if (found.isNew) this.#lookCloser(crash, found.value.text, () => `${context}: ${crash.label}`);
-    refuse(found.value.text, allowed, () => `${context}: ${crash.label}`);
+    const label = (): string => `${context}: ${crash.label}`;
+    const { value, isNew } = this.#find(crash, label, false);
+    refuse(value.text, allowed, label);
+    if (isNew) this.#lookCloser(crash, value.text, label);
   }
 
   /** Judges crashes of a recovery that goes on from a model: what a dead owner stored may still be lost. */
@@ -93,8 +94,8 @@ export class CrashJudge<Opened, F extends Found = Found> {
     open(this.#subject, new RecordingMemory(recording), label);
     for (const event of recording.events) {
       for (const crash of model.during(event)) {
-        const found = this.#find(crash, () => `${context} / in recovery: ${crash.label}`, true);
-        refuse(found.value.text, allowed, () => `${context} / in recovery: ${crash.label}`);
+        const inside = (): string => `${context} / in recovery: ${crash.label}`;
+        refuse(this.#find(crash, inside, true).value.text, allowed, inside);
       }
       model.add(event);
       this.#subject.observe?.(event);
