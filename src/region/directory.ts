@@ -8,6 +8,7 @@ import {
   maxNameBytes,
   maxOwner,
   maxSubsystemBytes,
+  maxTimeMs,
   recordBytes,
   recordState,
   regionOwner,
@@ -116,10 +117,18 @@ export class Directory {
     this.#locked(() => {
       const { byName } = this.#core;
       const key = nameKey(instance.record.subsystem, instance.record.name);
-      const deletedMs = state === recordState.deleted ? Date.now() : instance.record.deletedMs;
+      const deletedMs = state === recordState.deleted ? this.#deletionMs() : instance.record.deletedMs;
       this.#change(instance, { state, deletedMs });
       if (byName.get(key) === instance) byName.delete(key);
     });
+  }
+
+  // Later than all before: which one was deleted last is asked, and a clock may stand still or go back.
+  #deletionMs(): number {
+    let latest = Date.now() - 1;
+    for (const { record } of this.#core.instances.values())
+      if (record.state === recordState.deleted) latest = Math.max(latest, record.deletedMs);
+    return Math.min(latest + 1, maxTimeMs);
   }
 
   /** Frees the record of an instance that has no pages any longer. */

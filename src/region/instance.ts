@@ -72,7 +72,9 @@ export class Instance {
 
   /** 96 bytes that belong to the subsystem; changed as a whole. */
   get attributes(): Uint8Array {
-    return this.#state.record.attributes.slice();
+    const all = new Uint8Array(attributeBytes);
+    all.set(this.#state.record.attributes);
+    return all;
   }
 
   /** @throws EINVAL when they are longer than 96 bytes; POISONED, CLOSED */
