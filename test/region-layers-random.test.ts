@@ -49,7 +49,6 @@ function refuseLeaks(work: LayeredWork, atStart: number, label: string): void {
   }
   let directoryPages = 0;
   const view = new DataView(recording.recorded.buffer);
-  for (let page = 0; page < 900; page++)
-    if (view.getUint32(4096 + 8 * page + 4, true) >>> 28 === 3) directoryPages++;
+  for (let page = 0; page < 900; page++) if (view.getUint32(4096 + 8 * page + 4, true) >>> 28 === 3) directoryPages++;
   assert.equal(region.info().freePages, atStart - directoryPages, `${label}: pages leaked`);
 }

@@ -40,6 +40,13 @@ export function afterClose({ recording, region }: Trial): Trial {
   return openCopy(recording.image);
 }
 
+/** The region itself, then what the next owner finds after a death of this one, then after its close. */
+export function* everyLife(trial: Trial): Generator<Trial, void, undefined> {
+  yield trial;
+  yield afterDeath(trial);
+  yield afterClose(trial);
+}
+
 /** What `assert.throws` compares an error of ours with. */
 export function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
   return { name: "PerdureError", code };
