@@ -53,7 +53,9 @@ export interface FoundInstance {
   readonly data: PageTable;
   /** Its pages of masks. */
   readonly masks: PageTable;
+  /** Persistent pages, those of masks left out. */
   pages: number;
+  maskPages: number;
   /** Pages that are tails of aligned runs. */
   tails: number;
 }

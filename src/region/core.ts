@@ -12,7 +12,8 @@ import type { ThinChunks } from "./thin-chunks.ts";
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
 const MAX_RESERVE_PAGES = 256;
-const MIN_RESERVE_PAGES = 2;
+/** Of the reserve nobody keeps these for good: overwriting always has a page. */
+export const MIN_RESERVE_PAGES = 2;
 
 /** An instance while its region is open. */
 export class InstanceState {
@@ -20,8 +21,10 @@ export class InstanceState {
   owner: number;
   readonly gate: Gate = new Gate();
   record: InstanceRecord;
-  /** Pages that are claimed for it now: tails of runs and masks included, those of layers below left out. */
+  /** Pages that are claimed for it now: tails of runs included, masks and what layers below hold left out. */
   pages: number;
+  /** Pages of its masks: they take memory, but neither use up what it is guaranteed nor count against its quota. */
+  maskPages: number;
   /** How many of them are tails of aligned runs. */
   tails: number;
   /** First index that does not belong to it. */
@@ -44,6 +47,7 @@ export class InstanceState {
     this.owner = found.owner;
     this.record = found.record;
     this.pages = found.pages;
+    this.maskPages = found.maskPages;
     this.tails = found.tails;
     this.limit = found.limit;
     this.deleted = found.record.state === recordState.deleted || found.record.state === recordState.deleting;
@@ -57,6 +61,7 @@ export class InstanceState {
     [this.owner, other.owner] = [other.owner, this.owner];
     [this.record, other.record] = [other.record, this.record];
     [this.pages, other.pages] = [other.pages, this.pages];
+    [this.maskPages, other.maskPages] = [other.maskPages, this.maskPages];
     [this.tails, other.tails] = [other.tails, this.tails];
     [this.limit, other.limit] = [other.limit, this.limit];
     [this.parent, other.parent] = [other.parent, this.parent];

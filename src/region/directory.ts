@@ -15,7 +15,7 @@ import {
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 import { newInstance } from "./read-directory.ts";
-import { blankRecord, limitOf, maxSizeOf, nameKey, recordCapacity, recordSlots, writeRecord } from "./records.ts";
+import { blankRecord, limitOf, maxSizeOf, nameKey, recordCapacity, writeRecord } from "./records.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -168,27 +168,45 @@ export class Directory {
   }
 
   #takeRecord(): number {
-    const { usedRecords, instances, shape, directoryPages } = this.#core;
-    const isFree = (record: number): boolean => !usedRecords.has(record) && !instances.has(record + firstOwner);
-    let record = 0;
-    while (record < recordCapacity(shape, directoryPages) && !isFree(record)) record++;
+    const { usedRecords } = this.#core;
+    const record = this.#freeRecord();
     if (record + firstOwner > maxOwner) {
       throw new PerdureError("ENOSPC", "every owner number was given out since the region was opened", {
         remedy: "close the region and open it again: that makes the numbers of deleted instances free",
       });
     }
-    if (recordSlots(shape, directoryPages, record) === undefined) this.#grow(record);
+    const missing = this.#missingPages(record);
+    if (missing.length > 0) this.#grow(missing);
     usedRecords.add(record);
     return record;
   }
 
-  // Fresh pages of the directory are zeroes: records that were never written.
-  #grow(record: number): void {
+  #freeRecord(): number {
+    const { usedRecords, instances, shape, directoryPages } = this.#core;
+    const isFree = (record: number): boolean => !usedRecords.has(record) && !instances.has(record + firstOwner);
+    let record = 0;
+    while (record < recordCapacity(shape, directoryPages) && !isFree(record)) record++;
+    return record;
+  }
+
+  /** How many pages the directory needs for one instance more. */
+  get pagesForNext(): number {
+    return this.#missingPages(this.#freeRecord()).length;
+  }
+
+  /** Indices in the directory of the pages that a record needs and that are not there. */
+  #missingPages(record: number): number[] {
     const { shape, directoryPages } = this.#core;
     const first = Math.floor((record * recordBytes) / shape.pageBytes);
     const last = Math.floor((record * recordBytes + recordBytes - 1) / shape.pageBytes);
     const missing: number[] = [];
     for (let index = first; index <= last; index++) if ((directoryPages[index] ?? 0) === 0) missing.push(index);
+    return missing;
+  }
+
+  // Fresh pages of the directory are zeroes: records that were never written.
+  #grow(missing: readonly number[]): void {
+    const { directoryPages } = this.#core;
     const pages = this.#writer.takeSingles(missing.length).map((draft) => {
       this.#writer.zero(draft);
       return this.#writer.persist(draft);

@@ -1,7 +1,7 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
-import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
+import { type InstanceState, MIN_RESERVE_PAGES, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import { acquire, release } from "./locks.ts";
 import type { MaskPlace } from "./masks.ts";
@@ -59,6 +59,13 @@ export class FrameWriter {
     }
   }
 
+  /** Takes a page of masks, of the reserve if need be, but not what others are guaranteed or overwrite with. */
+  takeForMask(): Draft {
+    const { core } = this;
+    if (core.freeCount <= core.promised + MIN_RESERVE_PAGES) throw this.#noSpace(1);
+    return this.takeReserved();
+  }
+
   /** Takes `count` single pages, all or none. @throws ENOSPC */
   takeSingles(count: number): Draft[] {
     this.refuseMore(undefined, count);
@@ -88,19 +95,25 @@ export class FrameWriter {
     this.core.freePages.release(page);
   }
 
-  /** What others are guaranteed is not given to this one, nor more than its quota. @throws ENOSPC, EDQUOT */
+  /**
+   * What others are guaranteed is not given to this one, nor more than its quota. What it is guaranteed itself it gets
+   * also where masks have taken a part of the reserve.
+   *
+   * @throws ENOSPC, EDQUOT
+   */
   refuseMore(instance: InstanceState | undefined, pages: number): void {
     const { core } = this;
     if (instance !== undefined) refuseQuota(instance, pages);
-    const others = core.promised === 0 || instance === undefined ? core.promised : core.promised - missingOf(instance);
-    if (core.freeCount - pages < core.reservePages + others) throw this.#noSpace(pages);
+    const own = core.promised === 0 || instance === undefined ? 0 : missingOf(instance);
+    const reserve = pages <= own ? MIN_RESERVE_PAGES : core.reservePages;
+    if (core.freeCount - pages < reserve + core.promised - own) throw this.#noSpace(pages);
     if (core.chunks !== undefined) this.#backReserve(pages);
   }
 
-  /** @throws ENOSPC when so many more pages cannot be guaranteed */
-  refusePromise(pages: number): void {
+  /** `besides` are pages that will be taken before. @throws ENOSPC when so many more pages cannot be guaranteed */
+  refusePromise(pages: number, besides = 0): void {
     const { core } = this;
-    if (pages > 0 && core.freeCount - pages < core.reservePages + core.promised) throw this.#noSpace(pages);
+    if (pages > 0 && core.freeCount - pages - besides < core.reservePages + core.promised) throw this.#noSpace(pages);
   }
 
   /** The reserve has memory before it is needed: else a full file system could not even be overwritten. */

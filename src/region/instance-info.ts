@@ -53,13 +53,13 @@ export interface DeletedInstance extends InstanceInfo {
 }
 
 /** One line about an instance. */
-export function infoOf({ owner, record, pages, parent, isReadOnly }: InstanceState): InstanceInfo {
+export function infoOf({ owner, record, pages, maskPages, parent, isReadOnly }: InstanceState): InstanceInfo {
   return {
     subsystem: record.subsystem,
     name: record.name,
     owner,
     sizeBytes: record.sizeBytes,
-    pages,
+    pages: pages + maskPages,
     schema: record.schema,
     created: new Date(record.createdMs),
     readOnly: isReadOnly,

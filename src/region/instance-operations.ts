@@ -73,7 +73,7 @@ export class InstanceOperations {
       const masks = instance.parent === undefined ? [] : this.takeMasksFrom(instance, reach);
       instance.tails -= pages.filter((page) => this.#writer.isTail(page)).length;
       this.withdrawAll([...pages, ...masks]);
-      core.addPages(instance, -pages.length - masks.length);
+      core.addPages(instance, -pages.length);
       instance.limit = limit;
     });
   }
@@ -111,12 +111,14 @@ export class InstanceOperations {
     for (const table of masks.indices(first, 2 ** 32)) {
       taken.push(masks.get(table));
       masks.set(table, 0);
+      instance.maskPages--;
     }
     return taken;
   }
 
   /** Heads of runs before their tails, with a persist between; pages are reused when all of it is durable. */
   withdrawAll(pages: readonly number[]): void {
+    if (pages.length === 0) return;
     const writer = this.#writer;
     const tails = pages.filter((page) => writer.isTail(page));
     for (const page of pages) if (!writer.isTail(page)) writer.withdraw(page);

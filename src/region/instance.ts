@@ -41,7 +41,7 @@ export class Instance {
 
   /** How many pages are its own now; what it shares with a snapshot below it is counted there. */
   get pageCount(): number {
-    return this.#state.pages;
+    return this.#state.pages + this.#state.maskPages;
   }
 
   /** True for a snapshot: its pages never change. */

@@ -35,7 +35,7 @@ export class LayerOperations {
   create(wanted: NewInstance, { over }: { over: boolean }): InstanceState {
     return this.#treeLocked(() => {
       const { core } = this.#writer;
-      this.#writer.refusePromise(wanted.quotaMinPages ?? 0);
+      this.#refusePromise(wanted.quotaMinPages ?? 0);
       const below = over ? core.byName.get(nameKey(wanted.subsystem, wanted.name)) : undefined;
       if (below === undefined) return this.directory.create(wanted);
       if (!wanted.pending) throw new PerdureError("EINVAL", "a layer over an instance is made pending, and published");
@@ -61,7 +61,7 @@ export class LayerOperations {
       instance.refuseReadOnly();
       this.#refuseUnshareable(instance);
       const { record } = instance;
-      this.#writer.refusePromise(Math.min(record.quotaMinPages, instance.pages));
+      this.#refusePromise(Math.min(record.quotaMinPages, instance.pages));
       this.directory.refuseName({ subsystem: record.subsystem, name });
       const top = this.directory.create({ ...layerOver(instance, record.name), pending: true, replaces: instance });
       this.directory.name(instance, {
@@ -183,6 +183,11 @@ export class LayerOperations {
     for (const instance of Array.from(this.#writer.core.instances.values())) {
       if (instance.record.state === recordState.deleting && !this.#isGone(instance)) this.#merge.reap(instance);
     }
+  }
+
+  // The record of what is promised pages may itself take some.
+  #refusePromise(pages: number): void {
+    if (pages > 0) this.#writer.refusePromise(pages, this.directory.pagesForNext);
   }
 
   #isGone(instance: InstanceState): boolean {

@@ -77,13 +77,13 @@ export class Masks {
       const present = masks.get(table);
       if (present !== 0) return present;
       // A trim in a full region gives pages back, so it may use the reserve.
-      const draft = writer.takeReserved();
+      const draft = writer.takeForMask();
       writer.zero(draft);
       const page = writer.persist(draft);
       writer.claim(page, layer.owner, kind.table, table, 0);
       writer.fence();
       masks.set(table, page);
-      writer.core.addPages(layer, 1);
+      layer.maskPages++;
       return page;
     } finally {
       release(words, stripe);

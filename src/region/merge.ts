@@ -41,6 +41,7 @@ export class Merge {
     const pages = this.#instances.pagesOf(layer);
     this.#instances.withdrawAll(pages);
     layer.pages = 0;
+    layer.maskPages = 0;
     this.#directory.end(layer);
     layer.parent = undefined;
   }
@@ -66,7 +67,7 @@ export class Merge {
     this.#directory.update(child, { parent: parent?.owner ?? 0, reach: parent === undefined ? 0 : reach });
     child.parent = parent;
     // Without a layer below there is nothing to mask.
-    if (parent === undefined) this.#withdraw(child, this.#instances.takeMasksFrom(child, 0));
+    if (parent === undefined) this.#instances.withdrawAll(this.#instances.takeMasksFrom(child, 0));
     this.#directory.end(layer);
     layer.parent = undefined;
   }
@@ -80,7 +81,8 @@ export class Merge {
       data.set(index, 0);
     }
     const masks = layer.parent === undefined ? 0 : reach;
-    this.#withdraw(layer, [...pages, ...this.#instances.takeMasksFrom(layer, masks)]);
+    this.#writer.core.addPages(layer, -pages.length);
+    this.#instances.withdrawAll([...pages, ...this.#instances.takeMasksFrom(layer, masks)]);
   }
 
   #withdraw(layer: InstanceState, pages: readonly number[]): void {
@@ -125,9 +127,9 @@ export class Merge {
       writer.claim(page as Durable, child.owner, kind.table, table, 0);
       writer.fence();
       child.table(kind.table).set(table, page);
-      writer.core.addPages(child, 1);
-      writer.core.addPages(layer, -1);
       masks.set(table, 0);
+      child.maskPages++;
+      layer.maskPages--;
       return;
     }
     const content = writer.memory.bytes(writer.core.shape.pageOffset(page), writer.core.shape.pageBytes);
@@ -137,6 +139,7 @@ export class Merge {
     });
     writer.fence();
     masks.set(table, 0);
-    this.#withdraw(layer, [page]);
+    layer.maskPages--;
+    this.#instances.withdrawAll([page]);
   }
 }

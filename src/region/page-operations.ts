@@ -1,6 +1,6 @@
 import { assert, PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState, RegionCore } from "./core.ts";
+import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
 import { type Draft, type FrameWriter, refuseQuota } from "./frame-writer.ts";
 import { LayerView } from "./layer-view.ts";
 import { acquire, enterBoth, release } from "./locks.ts";
@@ -234,7 +234,7 @@ export class PageOperations {
     if (victim === page) return;
     this.#refuseFixed(page);
     if (victim !== 0) this.#refuseFixed(victim);
-    else if (to.instance !== from.instance) refuseQuota(to.instance, 1);
+    else if (to.instance !== from.instance) this.#refuseGift(from.instance, to.instance);
     // Else what a layer below has there would show when the page is gone.
     if (this.#inherited(from.instance, from.kind, from.index) !== 0) this.#masks.set(from.instance, from.index);
     // Only content of live, persistent pages is known to be durable already.
@@ -249,6 +249,13 @@ export class PageOperations {
     if (victim === 0) return;
     this.#core.addPages(to.instance, -1);
     this.writer.withdrawAndRelease(victim);
+  }
+
+  // Who gives a page away that it is guaranteed is to get another for it.
+  #refuseGift(from: InstanceState, to: InstanceState): void {
+    refuseQuota(to, 1);
+    const { quotaMinPages } = from.record;
+    if (quotaMinPages > 0 && from.pages <= quotaMinPages && missingOf(to) === 0) this.writer.refusePromise(1);
   }
 
   #refuseFixed(page: number): void {

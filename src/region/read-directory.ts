@@ -112,6 +112,7 @@ export function newInstance(record: InstanceRecord, pageBytes: number, arena: Ch
     data: new PageTable(arena),
     masks: new PageTable(arena),
     pages: 0,
+    maskPages: 0,
     tails: 0,
   };
 }

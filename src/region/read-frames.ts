@@ -178,7 +178,7 @@ export class FrameReader {
       return;
     }
     instance.masks.set(index, page);
-    instance.pages++;
+    instance.maskPages++;
   }
 
   #fileOwn(page: number, index: number, claim: number): void {
