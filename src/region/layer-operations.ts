@@ -30,7 +30,7 @@ export class LayerOperations {
   /**
    * Makes an instance; `over` makes a pending one a layer over the holder of its name.
    *
-   * @throws EEXIST, ENAMETOOLONG, EINVAL, ENOSPC, EBUSY (the holder is being saved already)
+   * @throws EEXIST, ENAMETOOLONG, EINVAL, ENOSPC, EBUSY (the holder is being saved already), READ_ONLY (a snapshot)
    */
   create(wanted: NewInstance, { over }: { over: boolean }): InstanceState {
     return this.#treeLocked(() => {
@@ -40,6 +40,7 @@ export class LayerOperations {
       if (below === undefined) return this.directory.create(wanted);
       if (!wanted.pending) throw new PerdureError("EINVAL", "a layer over an instance is made pending, and published");
       return this.#writer.alone(below, () => {
+        below.refuseReadOnly();
         this.#refuseUnshareable(below);
         return this.directory.create({ ...wanted, parent: below, replaces: below });
       });
