@@ -14,7 +14,7 @@ export const kind = {
   directory: 3,
   /** Page of an instance. */
   data: 4,
-  /** Page of masks of a layer: one bit for each index, set where the parent is not asked. */
+  /** Page of masks of a layer: two bits for each index, both set where the parent is not asked. */
   table: 5,
   /** Tail of an aligned run: the page before it is its head or another tail, with the index before. */
   run: 6,

@@ -137,6 +137,8 @@ export class RegionCore {
   /** One word each: the lock of the directory and the lock of the superblock's record. */
   readonly directoryLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
   readonly stateLock: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+  /** Of saves that were never committed, to whom their pages go back; until a writer opens they still claim them. */
+  readonly lenders: ReadonlyMap<number, number>;
   /** How often each page is held by a handle. */
   readonly pins: Map<number, number> = new Map();
   readonly reservePages: number;
@@ -160,6 +162,8 @@ export class RegionCore {
     this.#sequence = analysis.sequence;
     const share = Math.floor(this.shape.pages / RESERVE_SHARE);
     this.reservePages = Math.max(MIN_RESERVE_PAGES, Math.min(MAX_RESERVE_PAGES, share));
+    const saves = Array.from(analysis.instances.values()).filter(({ ends, record }) => ends && record.source !== 0);
+    this.lenders = new Map(saves.map(({ owner, record }) => [owner, record.source]));
     for (const found of analysis.instances.values()) if (!found.ends) this.addInstance(found);
     for (const instance of this.instances.values()) instance.parent = this.instances.get(instance.record.parent);
   }

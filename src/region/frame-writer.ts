@@ -192,7 +192,8 @@ export class FrameWriter {
     }
     const now = readEntry(this.memory, this.core.shape, page);
     this.memory.refuseLost();
-    const isSame = now.index === index && isOfLayers(instance, ownerOf(now.claim));
+    const owner = ownerOf(now.claim);
+    const isSame = now.index === index && isOfLayers(instance, this.core.lenders.get(owner) ?? owner);
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
     throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
       remedy: "open the region again to see it as it is now",
