@@ -65,6 +65,8 @@ export interface Analysis {
   readonly geometry: Geometry;
   /** The first place of the geometry is to be rewritten from its copy: an upgrade was killed there. */
   readonly isTornUpgrade: boolean;
+  /** The copy of the geometry is to be rewritten from its first place. */
+  readonly isCopyStale: boolean;
   readonly state: RegionStateRecord;
   /** Slot of the state record that does not count, or undefined when both agree. */
   readonly stateLoser: number | undefined;
@@ -81,6 +83,6 @@ export interface Analysis {
 }
 
 /** How many structures that stand on media twice are healed by the next open. */
-export function healedOf({ plan, stateLoser, isTornUpgrade }: Analysis): number {
-  return plan.heal.length + (stateLoser === undefined ? 0 : 1) + (isTornUpgrade ? 1 : 0);
+export function healedOf({ plan, stateLoser, isTornUpgrade, isCopyStale }: Analysis): number {
+  return plan.heal.length + (stateLoser === undefined ? 0 : 1) + (isTornUpgrade || isCopyStale ? 1 : 0);
 }

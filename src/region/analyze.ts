@@ -28,7 +28,7 @@ export function* analyzing(memory: Memory): Steps<Analysis> {
   const findings = new Findings();
   const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], restate: [], endRecords: [] };
   const recovered: Recovered = { losers: 0, orphans: 0, beyondSize: 0, volatile: 0, unfinished: 0 };
-  const { geometry, fromCopy, isTornUpgrade } = readGeometry(memory);
+  const { geometry, fromCopy, isTornUpgrade, isCopyStale } = readGeometry(memory);
   const shape = new Shape(geometry);
   if (fromCopy) findings.add({ where: "geometry", expected: "a right CRC", found: "damage; the copy was used" });
   const { state, loser } = readState(memory, shape);
@@ -59,6 +59,7 @@ export function* analyzing(memory: Memory): Steps<Analysis> {
   return {
     geometry,
     isTornUpgrade,
+    isCopyStale,
     state,
     stateLoser: loser,
     plan,

@@ -144,6 +144,8 @@ export interface FoundGeometry {
   readonly fromCopy: boolean;
   /** An upgrade was killed after the copy was rewritten; the first place is half old, half new. */
   readonly isTornUpgrade: boolean;
+  /** The copy is not that of the first place: an upgrade was killed before it began with that, or it is damaged. */
+  readonly isCopyStale: boolean;
 }
 
 /** Writes a geometry in both of its places: the copy first, so that one of them counts at any time. */
@@ -153,6 +155,13 @@ export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry):
   persist(memory, shape.geometryCopyOffset, encoded.length);
   memory.fill(SUMMED_FROM, encoded.subarray(SUMMED_FROM));
   persist(memory, 0, encoded.length);
+}
+
+/** Makes the copy of the geometry that of its first place again. */
+export function healGeometryCopy(memory: Memory, shape: Shape): void {
+  const first = memory.read(0, geometryLayout.sizeBytes).fill(0, 0, SUMMED_FROM);
+  memory.fill(shape.geometryCopyOffset, first);
+  persist(memory, shape.geometryCopyOffset, first.length);
 }
 
 /** True for a first place in which version and CRC are each that of the copy or that of an older version. */
@@ -205,7 +214,10 @@ export function readGeometry(memory: Memory): FoundGeometry {
     );
   }
   const isTorn = first === undefined && isTornUpgrade(head, geometry);
-  return { geometry, fromCopy: first === undefined && !isTorn, isTornUpgrade: isTorn };
+  const copy = memory.read(new Shape(geometry).geometryCopyOffset, geometryLayout.sizeBytes);
+  const isCopyStale =
+    first !== undefined && Buffer.compare(copy.subarray(SUMMED_FROM), head.subarray(SUMMED_FROM)) !== 0;
+  return { geometry, fromCopy: first === undefined && !isTorn, isTornUpgrade: isTorn, isCopyStale };
 }
 
 function isPossible(geometry: Geometry, lengthBytes: number): boolean {

@@ -46,6 +46,7 @@ export class InstanceOperations {
     this.#writer.alone(instance, () => {
       instance.refuseReadOnly();
       refuseBadQuota({ minPages, maxPages });
+      if (minPages + maxPages > 0) this.#writer.core.refuseOldFormat("quotas");
       this.#writer.refusePromise(Math.max(0, minPages - Math.max(instance.pages, instance.record.quotaMinPages)));
       this.#directory.update(instance, { quotaMinPages: minPages, quotaMaxPages: maxPages });
     });

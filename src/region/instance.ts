@@ -61,7 +61,7 @@ export class Instance {
     return { minPages: quotaMinPages, maxPages: quotaMaxPages };
   }
 
-  /** @throws ENOSPC when so many pages cannot be guaranteed; EINVAL, READ_ONLY */
+  /** @throws ENOSPC when so many pages cannot be guaranteed; EINVAL, READ_ONLY, UNSUPPORTED_VERSION */
   setQuota(quota: Partial<Quota>): void {
     this.#region.withRoom(() => this.#region.instances.setQuota(this.#state, { ...this.quota, ...quota }));
   }

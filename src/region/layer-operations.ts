@@ -35,6 +35,7 @@ export class LayerOperations {
   create(wanted: NewInstance, { over }: { over: boolean }): InstanceState {
     return this.#treeLocked(() => {
       const { core } = this.#writer;
+      if ((wanted.quotaMinPages ?? 0) + (wanted.quotaMaxPages ?? 0) > 0) core.refuseOldFormat("quotas");
       this.#refusePromise(wanted.quotaMinPages ?? 0);
       const below = over ? core.byName.get(nameKey(wanted.subsystem, wanted.name)) : undefined;
       if (below === undefined) return this.directory.create(wanted);

@@ -4,7 +4,7 @@ import type { Analysis } from "./analysis.ts";
 import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { FrameWriter } from "./frame-writer.ts";
-import { writeGeometry } from "./geometry.ts";
+import { healGeometryCopy, writeGeometry } from "./geometry.ts";
 import { lifeLayout, maxLives, type RegionStateRecord, recordLayout, stateSlots, superblockOffsets } from "./layout.ts";
 import { blankRecord, writeRecord } from "./records.ts";
 import { writeState } from "./state-record.ts";
@@ -33,6 +33,7 @@ export function recover(memory: Memory, core: RegionCore, analysis: Analysis, op
   writeState(memory, core, opening.change, analysis.stateLoser ?? stateSlots.a);
   writeLife(memory, opening, 0);
   if (analysis.isTornUpgrade) writeGeometry(memory, core.shape, analysis.geometry);
+  if (analysis.isCopyStale) healGeometryCopy(memory, core.shape);
   healRecords(memory, analysis);
   const writer = new FrameWriter(memory, core, 1);
   restateRecords(memory, core, analysis);
