@@ -132,12 +132,12 @@ describe("an upgrade", () => {
 /** Every crash of what was recorded, in both models. */
 function* crashes(start: Uint8Array, events: readonly MemoryEvent[]): Generator<CrashImage, void, undefined> {
   yield* killImages(start, events, seeded(1));
-  const power = new PowerModel(start);
+  const power = new PowerModel(start, seeded(2));
   for (const event of events) {
-    if (event.kind === "fence") yield* power.images(seeded(2));
+    yield* power.during(event);
     power.add(event);
   }
-  yield* power.images(seeded(3));
+  yield* power.now();
 }
 
 /** Opens an image to read and to write; all that there was is there, and both places agree. @returns its version */
