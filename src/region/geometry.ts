@@ -148,12 +148,16 @@ export interface FoundGeometry {
   readonly isCopyStale: boolean;
 }
 
-/** Writes a geometry in both of its places: the copy first, so that one of them counts at any time. */
+/**
+ * Writes a geometry with another version in both of its places: the copy first, so that one of them counts at any time.
+ * In the first place version and CRC change by one store each, since a reader looks at which of them are old.
+ */
 export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry): void {
   const encoded = encodeGeometry(geometry);
   memory.fill(shape.geometryCopyOffset, encoded);
   persist(memory, shape.geometryCopyOffset, encoded.length);
-  memory.fill(SUMMED_FROM, encoded.subarray(SUMMED_FROM));
+  const { version, crc } = geometryLayout.fields;
+  for (const { offset, read } of [version, crc]) memory.commit32(offset, read(new DataView(encoded.buffer)));
   persist(memory, 0, encoded.length);
 }
 
