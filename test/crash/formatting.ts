@@ -1,7 +1,8 @@
-/** Crashes while a memory is formatted: it is a region afterwards, or it was never one. */
+/** Crashes while a memory is formatted or upgraded: it is a region afterwards, or what it was before. */
+import { crc32 } from "node:zlib";
 import { isPerdureError } from "../../src/base/index.ts";
 import { attachMemory, formatMemory } from "../../src/format/index.ts";
-import { nativeFormat } from "../../src/region/index.ts";
+import { nativeFormat, PageRegion } from "../../src/region/index.ts";
 import { CrashJudge, RecordingMemory, seeded } from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import type { Tally } from "./judge.ts";
@@ -33,6 +34,33 @@ export function runFormatting(name: ModelName, seed: number): Tally {
     for (const crash of model.now()) judge.judge(crash, [EMPTY], "formatting, at the end");
   }
   return judge.tally;
+}
+
+/** A region of format version 0 that is upgraded: it opens and is empty all the while. @throws Violation */
+export function runUpgrade(name: ModelName, seed: number): Tally {
+  const random = seeded(seed);
+  const judge = new CrashJudge({ open: attachIfFormatted, check: (image) => ({ text: textOf(image) }) }, random);
+  const { recording } = RecordingMemory.blank(PAGES * pageBytes);
+  formatMemory(new RecordingMemory(recording), nativeFormat({ pageBytes }));
+  for (const place of [0, recording.recorded.length - 512]) lowerVersion(recording.recorded, place);
+  const region = PageRegion.attach(new RecordingMemory(recording));
+  const model = crashModel(name, recording.recorded, random);
+  recording.events = [];
+  region.upgrade();
+  judge.tally.operations++;
+  for (const event of recording.events) {
+    for (const crash of model.during(event)) judge.judge(crash, [EMPTY], "upgrade");
+    model.add(event);
+    if (storeSites.note(event)) for (const crash of model.now()) judge.judge(crash, [EMPTY], "upgrade");
+  }
+  judge.judgeRecovery(model.fork(), model.latest(), [EMPTY], "upgrade, at its end");
+  return judge.tally;
+}
+
+function lowerVersion(image: Uint8Array, place: number): void {
+  const view = new DataView(image.buffer, image.byteOffset + place, 128);
+  view.setUint32(12, 0, true);
+  view.setUint32(64, crc32(image.subarray(place + 12, place + 64)), true);
 }
 
 function attachIfFormatted(memory: Parameters<typeof attachMemory>[0]): void {

@@ -2,7 +2,7 @@
 import { isPerdureError } from "../../src/base/index.ts";
 import type { Instance, PageRegion } from "../../src/region/index.ts";
 import { pick, type Random } from "../../src/testing/index.ts";
-import { filled, instanceOf, type Operation, one, pendingHandles, pendingOf } from "./operations.ts";
+import { filled, instanceOf, type Operation, one } from "./operations.ts";
 import type { ModelInstance, World } from "./world.ts";
 
 const SUBSYSTEM = "crash";
@@ -78,13 +78,21 @@ export function undelete(name: string, as: string): Operation {
   });
 }
 
+// As with any pending instance, only its handle leads to it.
+const overHandles = new WeakMap<PageRegion, Instance>();
+const overOf = (region: PageRegion): Instance => {
+  const handle = overHandles.get(region);
+  if (handle === undefined) throw new Error("no pending instance");
+  return handle;
+};
+
 /** The key of a save that is a layer over the instance of its name. */
 const overKey = (name: string): string => `${name}'`;
 
 export function createOver(name: string): Operation {
   const run = (region: PageRegion): void => {
     const { sizeBytes } = instanceOf(region, name);
-    pendingHandles.set(region, region.instance(SUBSYSTEM, name, { pending: true, over: true, sizeBytes }));
+    overHandles.set(region, region.instance(SUBSYSTEM, name, { pending: true, over: true, sizeBytes }));
   };
   return one(`save over ${name}`, run, (world) => {
     const below = world.get(name);
@@ -97,7 +105,7 @@ export function createOver(name: string): Operation {
 
 export function changeOver(name: string, index: number, value: number | undefined): Operation {
   const run = (region: PageRegion): void => {
-    const save: Instance = pendingOf(region);
+    const save = overOf(region);
     if (value === undefined) save.free(index);
     else save.write(index, filled(value));
   };
@@ -109,7 +117,7 @@ export function changeOver(name: string, index: number, value: number | undefine
 }
 
 export function publishOver(name: string): Operation {
-  const run = (region: PageRegion): void => pendingOf(region).publish();
+  const run = (region: PageRegion): void => overOf(region).publish();
   return one(`publish save over ${name}`, run, (world) => {
     const save = world.get(overKey(name));
     world.instances.delete(overKey(name));
@@ -118,7 +126,7 @@ export function publishOver(name: string): Operation {
 }
 
 export function dropOver(name: string): Operation {
-  const run = (region: PageRegion): void => pendingOf(region).delete();
+  const run = (region: PageRegion): void => overOf(region).delete();
   return one(`drop save over ${name}`, run, (world) => {
     world.dropPending(overKey(name));
   });

@@ -7,7 +7,7 @@
  * which is what a planted mutant must lead to.
  */
 import { parseArgs } from "node:util";
-import { runFormatting } from "./formatting.ts";
+import { runFormatting, runUpgrade } from "./formatting.ts";
 import { runInterleavings } from "./interleavings.ts";
 import { type Tally, Violation } from "./judge.ts";
 import { type Budget, type ModelName, runSequences } from "./sequences.ts";
@@ -23,6 +23,7 @@ const searches: Readonly<Record<string, Search>> = {
   triples: runTriples,
   threads: runInterleavings,
   formatting: runFormatting,
+  upgrade: (model, seed) => runUpgrade(model, seed),
   // All of it, slowly, for the question which stores were the last before a crash.
   sites: runForSites,
 };
@@ -30,7 +31,7 @@ const searches: Readonly<Record<string, Search>> = {
 function runForSites(model: ModelName, seed: number, budget: Budget): Tally {
   storeSites.record();
   const tally = runSequences(model, seed, budget);
-  for (const name of ["pairs", "threads", "formatting"]) {
+  for (const name of ["pairs", "threads", "formatting", "upgrade"]) {
     const { operations, ...states } = searches[name](model, seed, budget);
     tally.operations += operations;
     for (const key of ["states", "repeats", "inRecovery"] as const) tally[key] += states[key];

@@ -52,8 +52,8 @@ export function createPending(name: string, pages: number, source?: string): Ope
   );
 }
 // A pending instance is reached by its handle only: it has no name yet.
-export const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
-export const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
+const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
+const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
   const handle = pendingHandles.get(region);
   if (handle === undefined) throw new Error("no pending instance");
   return handle;
@@ -69,11 +69,7 @@ export function writePending(name: string, index: number, value: number): Operat
 }
 
 export function savePage(from: string, name: string, index: number): Operation {
-  const run = (region: PageRegion): void => {
-    const source = instanceOf(region, from);
-    if (source.stateOf(index) === "shared") throw new Error(`${from}[${index}] is shared`);
-    source.handOver(index, pendingOf(region), index);
-  };
+  const run = (region: PageRegion): void => instanceOf(region, from).handOver(index, pendingOf(region), index);
   return one(`hand ${from}[${index}] to pending ${name}`, run, (world) => {
     world.get(name).pages.set(index, present(world.get(from).pages.get(index)));
     world.get(from).pages.delete(index);

@@ -36,16 +36,18 @@ export function crashModel(name: ModelName, image: Uint8Array, random: Random, e
 }
 
 /** Made once: every region of its own would have another identity, and no state of two of them would be equal. */
-let formatted: Uint8Array | undefined;
+const formatted = new Map<boolean, Uint8Array>();
 
 /** A formatted region of the test geometry. */
-export function freshImage(): Uint8Array {
-  if (formatted === undefined) {
+export function freshImage(checksums = false): Uint8Array {
+  let image = formatted.get(checksums);
+  if (image === undefined) {
     const memory = RecordingMemory.blank(regionPages * pageBytes);
-    formatMemory(memory, nativeFormat({ pageBytes, chunkPages: CHUNK_PAGES }));
-    formatted = memory.recording.image;
+    formatMemory(memory, nativeFormat({ pageBytes, chunkPages: CHUNK_PAGES, checksums }));
+    image = memory.recording.image;
+    formatted.set(checksums, image);
   }
-  return formatted.slice();
+  return image.slice();
 }
 
 /** A region that is being tested, with its model. */
@@ -69,7 +71,8 @@ export function perform(subject: Subject, operation: Operation): void {
 
 /** A fresh region with its ballast. */
 export function freshSubject(round = 0): Subject {
-  const subject = subjectOf(freshImage(), new World());
+  // Every other one has checksums of its content.
+  const subject = subjectOf(freshImage(round % 2 === 1), new World());
   perform(subject, create("ballast", 300));
   for (let index = 0; index < BALLAST_PAGES[round % BALLAST_PAGES.length]; index++)
     perform(subject, write("ballast", index, "both", 9));

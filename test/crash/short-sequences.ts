@@ -15,6 +15,18 @@ import {
 } from "../../src/testing/index.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import {
+  changeOver,
+  clone,
+  createOver,
+  discard,
+  dropOver,
+  promote,
+  publishOver,
+  rename,
+  snapshot,
+  undelete,
+} from "./layer-operations.ts";
+import {
   create,
   createPending,
   diskTrim,
@@ -88,16 +100,44 @@ export const alphabet: readonly Operation[] = [
   keep("ann", 0),
   diskWrite("ann", 254, 3, 18),
   diskTrim("ann", 254, 3),
+  snapshot("ann", "cid"),
+  snapshot("dan", "fay"),
+  clone("cid", "dan"),
+  promote("cid", "ann"),
+  promote("dan", "ann"),
+  rename("ann", "dan"),
+  discard("ann"),
+  discard("cid"),
+  remove("cid"),
+  remove("dan"),
+  undelete("ann", "ann"),
+  undelete("cid", "cid"),
+  createOver("ann"),
+  changeOver("ann", 0, 19),
+  changeOver("ann", 255, undefined),
+  publishOver("ann"),
+  dropOver("ann"),
+];
+
+/** A snapshot with a disk and a clone over it, each of which has pages and masks of its own. */
+const layered: readonly Operation[] = [
+  ...prepared,
+  snapshot("ann", "cid"),
+  clone("cid", "dan"),
+  write("ann", 0, 0, 4),
+  free("ann", 255),
+  write("dan", 3, "both", 5),
+  free("dan", 255),
 ];
 
 /** After one in so many sequences the recovery of what they left is crashed, too. */
 const RECOVERED_EVERY = 8;
 
-/** All sequences of one and of two operations, from both starts. @throws Violation */
+/** All sequences of one and of two operations, from every start. @throws Violation */
 export function runPairs(model: ModelName, seed: number, exhaustive?: number): Tally {
   const random = seeded(seed);
   const judge = new Judge(random);
-  for (const start of [[], prepared]) {
+  for (const start of [[], prepared, layered]) {
     for (const first of alphabet) {
       new ShortRun(model, random, judge, start, exhaustive).run([first], 0);
       // What the first of two does was judged when it was alone.
@@ -114,7 +154,7 @@ export function runTriples(model: ModelName, seed: number, budget: Budget): Tall
   const goesOn = goesOnUntil(judge.tally, budget);
   while (goesOn()) {
     const three = [pick(random, alphabet), pick(random, alphabet), pick(random, alphabet)];
-    new ShortRun(model, random, judge, prepared, budget.exhaustive).run(three, 2);
+    new ShortRun(model, random, judge, pick(random, [prepared, layered]), budget.exhaustive).run(three, 2);
   }
   return judge.tally;
 }
