@@ -15,6 +15,7 @@ const states = process.env["PERDURE_CRASH_STATES"] ?? "20000";
 const cpuSeconds = process.env["PERDURE_CRASH_CPU_SECONDS"] ?? "600";
 /** Calls that the search for sites cannot reach, with the reason. */
 const sitesLeftOut: Readonly<Record<string, string>> = {
+  "region/thin-chunks.js": "fills an array that is not on media",
   "region/instance.js": "fills a buffer of the caller with zeroes, for a page that is not there",
   "region/page.js": "persists what a program stored through a view: content of a page, which may tear",
   "region/region.js": "sync() makes durable what every operation has made durable before it returned",
@@ -53,8 +54,9 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
       assert.ok(result.states > 1000, `${result.states} states`);
     });
 
-    test(`${moment} while a memory is formatted`, async (t) => {
+    test(`${moment} while a memory is formatted, or a region upgraded`, async (t) => {
       assert.ok((await search(t, `formatting-${model}`)).states > 30);
+      assert.ok((await search(t, `upgrade-${model}`)).states > 5);
     });
   }
 

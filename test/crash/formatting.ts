@@ -3,7 +3,7 @@ import { crc32 } from "node:zlib";
 import { isPerdureError } from "../../src/base/index.ts";
 import { attachMemory, formatMemory } from "../../src/format/index.ts";
 import { nativeFormat, PageRegion } from "../../src/region/index.ts";
-import { CrashJudge, RecordingMemory, seeded } from "../../src/testing/index.ts";
+import { CrashJudge, Recording, RecordingMemory, seeded } from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import type { Tally } from "./judge.ts";
 import { pageBytes } from "./operations.ts";
@@ -39,10 +39,19 @@ export function runFormatting(name: ModelName, seed: number): Tally {
 /** A region of format version 0 that is upgraded: it opens and is empty all the while. @throws Violation */
 export function runUpgrade(name: ModelName, seed: number): Tally {
   const random = seeded(seed);
-  const judge = new CrashJudge({ open: attachIfFormatted, check: (image) => ({ text: textOf(image) }) }, random);
-  const { recording } = RecordingMemory.blank(PAGES * pageBytes);
-  formatMemory(new RecordingMemory(recording), nativeFormat({ pageBytes }));
-  for (const place of [0, recording.recorded.length - 512]) lowerVersion(recording.recorded, place);
+  const judge = new CrashJudge(
+    {
+      open: attachIfFormatted,
+      check: (image) => ({ text: textOf(image) }),
+      observe: (event) => void storeSites.note(event),
+    },
+    random,
+  );
+  const memory = RecordingMemory.blank(PAGES * pageBytes);
+  formatMemory(memory, nativeFormat({ pageBytes }));
+  const image = memory.recording.recorded.slice();
+  for (const place of [0, image.length - 512]) lowerVersion(image, place);
+  const recording = new Recording(image);
   const region = PageRegion.attach(new RecordingMemory(recording));
   const model = crashModel(name, recording.recorded, random);
   recording.events = [];
@@ -52,8 +61,8 @@ export function runUpgrade(name: ModelName, seed: number): Tally {
     for (const crash of model.during(event)) judge.judge(crash, [EMPTY], "upgrade");
     model.add(event);
     if (storeSites.note(event)) for (const crash of model.now()) judge.judge(crash, [EMPTY], "upgrade");
+    judge.judgeRecovery(model.fork(), model.latest(), [EMPTY], "upgrade, killed and opened again");
   }
-  judge.judgeRecovery(model.fork(), model.latest(), [EMPTY], "upgrade, at its end");
   return judge.tally;
 }
 

@@ -110,6 +110,7 @@ export const alphabet: readonly Operation[] = [
   discard("cid"),
   remove("cid"),
   remove("dan"),
+  remove("fay"),
   undelete("ann", "ann"),
   undelete("cid", "cid"),
   createOver("ann"),
@@ -128,6 +129,8 @@ const layered: readonly Operation[] = [
   free("ann", 255),
   write("dan", 3, "both", 5),
   free("dan", 255),
+  snapshot("ann", "fay"),
+  free("ann", 0),
 ];
 
 /** After one in so many sequences the recovery of what they left is crashed, too. */
