@@ -162,10 +162,10 @@ export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry):
 }
 
 /** Makes the copy of the geometry that of its first place again. */
-export function healGeometryCopy(memory: Memory, shape: Shape): void {
-  const first = memory.read(0, geometryLayout.sizeBytes).fill(0, 0, SUMMED_FROM);
-  memory.fill(shape.geometryCopyOffset, first);
-  persist(memory, shape.geometryCopyOffset, first.length);
+export function healGeometryCopy(memory: Memory, shape: Shape, geometry: Geometry): void {
+  const encoded = encodeGeometry(geometry);
+  memory.fill(shape.geometryCopyOffset, encoded);
+  persist(memory, shape.geometryCopyOffset, encoded.length);
 }
 
 /** True for a first place in which version and CRC are each that of the copy or that of an older version. */

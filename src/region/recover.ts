@@ -33,7 +33,7 @@ export function recover(memory: Memory, core: RegionCore, analysis: Analysis, op
   writeState(memory, core, opening.change, analysis.stateLoser ?? stateSlots.a);
   writeLife(memory, opening, 0);
   if (analysis.isTornUpgrade) writeGeometry(memory, core.shape, analysis.geometry);
-  if (analysis.isCopyStale) healGeometryCopy(memory, core.shape);
+  if (analysis.isCopyStale) healGeometryCopy(memory, core.shape, analysis.geometry);
   healRecords(memory, analysis);
   const writer = new FrameWriter(memory, core, 1);
   restateRecords(memory, core, analysis);
