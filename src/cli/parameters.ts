@@ -14,12 +14,13 @@ export const region: TypedPositionalParameter<string> = {
 
 export const disk: TypedPositionalParameter<string> = { brief: "Name of the disk", placeholder: "NAME", parse: String };
 
-/** A name that says by its placeholder what of. */
-export const name = (placeholder: string): TypedPositionalParameter<string> => ({
-  brief: `Name of the ${placeholder === "SNAPSHOT" ? "snapshot" : "disk"}`,
+/** A name in a command that has several. */
+export const name = (placeholder: string, brief: string): TypedPositionalParameter<string> => ({
+  brief,
   placeholder,
   parse: String,
 });
+
 /** One list, since what may be repeated stands alone. */
 export const regionAndDisks: TypedPositionalParameter<string> = {
   brief: "A region, then disks of it (default: everything)",

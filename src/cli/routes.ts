@@ -9,8 +9,9 @@ import * as parameters from "./parameters.ts";
 const { region, disk, json, plugin, toggle, optionalSize, optionalText } = parameters;
 const onRegion = { kind: "tuple", parameters: [region] } as const;
 const onDisk = { kind: "tuple", parameters: [region, disk] } as const;
-const onDisks = (first: string, second: string) =>
-  ({ kind: "tuple", parameters: [region, parameters.name(first), parameters.name(second)] }) as const;
+type Argument = readonly [placeholder: string, brief: string];
+const onDisks = (first: Argument, second: Argument) =>
+  ({ kind: "tuple", parameters: [region, parameters.name(...first), parameters.name(...second)] }) as const;
 
 const format = buildCommand({
   loader: async () => inContext((await import("./commands/format.ts")).format),
@@ -97,22 +98,35 @@ const diskRoutes = buildRouteMap({
     }),
     snapshot: buildCommand({
       loader: async () => inContext((await import("./commands/disk-snapshot.ts")).diskSnapshot),
-      parameters: { positional: onDisks("NAME", "SNAPSHOT"), flags: { plugin } },
+      parameters: {
+        positional: onDisks(["NAME", "Name of the disk"], ["SNAPSHOT", "Name that the snapshot is to have"]),
+        flags: { plugin },
+      },
       docs: {
         brief: "Keep a disk as it is now, as a read-only disk of another name",
         fullDescription:
-          "Takes no time and no memory: all blocks are shared, and a block is copied when\n" +
-          "the disk is written. A snapshot is served like any disk, read-only.",
+          "Copies nothing: all blocks are shared, and a block takes memory again when the\n" +
+          "disk is written. A snapshot is served like any disk, read-only. To go back to\n" +
+          "it, promote it; to try something on the side, clone it.",
       },
     }),
     clone: buildCommand({
       loader: async () => inContext((await import("./commands/disk-clone.ts")).diskClone),
-      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
+      parameters: {
+        positional: onDisks(["SNAPSHOT", "Name of the snapshot"], ["NAME", "Name of the new disk"]),
+        flags: { plugin },
+      },
       docs: { brief: "Make a disk of a snapshot; it shares its blocks, and may be written" },
     }),
     promote: buildCommand({
       loader: async () => inContext((await import("./commands/disk-promote.ts")).diskPromote),
-      parameters: { positional: onDisks("SNAPSHOT", "NAME"), flags: { plugin } },
+      parameters: {
+        positional: onDisks(
+          ["SNAPSHOT", "Name of the snapshot or clone"],
+          ["NAME", "Name of the disk that is replaced"],
+        ),
+        flags: { plugin },
+      },
       docs: {
         brief: "Put a snapshot or a clone in the place of a disk",
         fullDescription:
@@ -122,7 +136,10 @@ const diskRoutes = buildRouteMap({
     }),
     rename: buildCommand({
       loader: async () => inContext((await import("./commands/disk-rename.ts")).diskRename),
-      parameters: { positional: onDisks("NAME", "NEW-NAME"), flags: { plugin } },
+      parameters: {
+        positional: onDisks(["NAME", "Name of the disk"], ["NEW-NAME", "Name that it is to have"]),
+        flags: { plugin },
+      },
       docs: { brief: "Give a disk another name" },
     }),
     rm: buildCommand({
@@ -135,7 +152,8 @@ const diskRoutes = buildRouteMap({
         brief: "Delete a disk; it can be undeleted until its memory is needed",
         fullDescription:
           "The name is free at once. The blocks stay until the region has no other free\n" +
-          "memory. Snapshots and clones that share blocks with it lose nothing.",
+          "memory; `perdure ls --deleted` lists what can be undeleted. Snapshots and clones\n" +
+          "that share blocks with it lose nothing, also with --purge.",
       },
     }),
     undelete: buildCommand({
@@ -156,8 +174,9 @@ const du = buildCommand({
   docs: {
     brief: "Show what takes the memory of a region, and what is shared",
     fullDescription:
-      "OWN is memory that only this instance names; SHARED is what it shows beside\n" +
-      "that and shares with the snapshots below it, where it is counted as their own.",
+      "OWN is the memory of an instance itself, its masks (of trimmed blocks that a\n" +
+      "snapshot still holds) included. SHARED is what it shows beside that and shares\n" +
+      "with the snapshots below it: it is counted there, and takes nothing here.",
   },
 });
 
@@ -176,8 +195,9 @@ const quota = buildCommand({
   docs: {
     brief: "Show or set how much memory a disk is guaranteed, and may take",
     fullDescription:
-      "A disk that is guaranteed its whole size never answers ENOSPC. Memory that is\n" +
-      "shared with a snapshot counts there, so a guarantee holds for copies of it.",
+      "A disk that is guaranteed its whole size has room for every write. What a disk\n" +
+      "shares with a snapshot is counted there, so the guarantee is for writing all of\n" +
+      "it anew. Snapshots and clones have no quota until they are given one.",
   },
 });
 

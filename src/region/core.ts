@@ -230,6 +230,12 @@ export class RegionCore {
     return Array.from(this.instances.values()).filter(({ parent }) => parent === instance);
   }
 
+  /** Pages of layers that have no name and that several others stand on. */
+  get hiddenPages(): number {
+    const hidden = Array.from(this.instances.values()).filter(({ record }) => record.state === recordState.deleting);
+    return hidden.reduce((sum, { pages, maskPages }) => sum + pages + maskPages, 0);
+  }
+
   /** Free pages: with those above the high-water mark, those without memory, and the reserve. The last is metadata. */
   get freeCount(): number {
     const mark = this.state.marks[0];

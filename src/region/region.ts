@@ -49,6 +49,8 @@ export interface RegionInfo {
   readonly promisedPages: number;
   /** Pages of deleted instances: they are taken when there are no free ones. */
   readonly deletedPages: number;
+  /** Pages of snapshots that were purged while several layers stand on them: those share them until one is left. */
+  readonly hiddenPages: number;
   readonly metadataPages: number;
   /** The backing is allocated as it is used. */
   readonly thin: boolean;
@@ -248,7 +250,7 @@ export class PageRegion implements Disposable {
     const found = info === undefined ? undefined : this.#attached.handle.core.instances.get(info.owner);
     if (found !== undefined) return found;
     throw new PerdureError("ENOENT", `${this.source} keeps no deleted ${subsystem} of the name "${name}"`, {
-      remedy: "list what can be undeleted with `perdure ls --deleted`; pages of others may have been needed",
+      remedy: "list what is kept with `perdure ls --deleted`: what is not there was purged, or its memory was needed",
     });
   }
 
@@ -270,6 +272,7 @@ export class PageRegion implements Disposable {
       reservePages: core.reservePages,
       promisedPages: core.promised,
       deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
+      hiddenPages: core.hiddenPages,
       metadataPages: core.shape.firstPage + 1,
       checksums: core.shape.hasSeals,
       thin: isThin(geometry),

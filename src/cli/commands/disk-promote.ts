@@ -14,7 +14,7 @@ export async function diskPromote(
   region.disks.open(promoted).promote(region.disks.open(name));
   print(
     context.process.stderr,
-    `"${name}" is what "${promoted}" holds`,
-    `\`perdure disk undelete ${source} ${name} --as NAME\` brings back what it was`,
+    `"${name}" is what "${promoted}" holds; what it was before can be brought back:`,
+    `  perdure disk undelete ${source} ${name} --as NEW-NAME`,
   );
 }

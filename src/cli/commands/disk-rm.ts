@@ -14,7 +14,15 @@ export async function diskRm(
   const { stderr } = context.process;
   if (flags.purge !== true) {
     region.disks.remove(name);
-    print(stderr, `deleted the disk "${name}"; until its blocks are needed, \`perdure disk undelete\` brings it back`);
+    // A region of format version 0 keeps nothing.
+    if (!region.deleted("disk").some((one) => one.name === name)) print(stderr, `deleted the disk "${name}"`);
+    else {
+      print(
+        stderr,
+        `deleted the disk "${name}"; until its memory is needed this brings it back:`,
+        `  perdure disk undelete ${source} ${name}`,
+      );
+    }
     return;
   }
   const before = region.info().freePages;

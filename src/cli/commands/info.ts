@@ -25,6 +25,7 @@ export async function info(context: CliContext, flags: { json?: boolean }, sourc
     ["state", describeUse(facts.state, facts.ownerPid)],
     ["size", describeSize(facts)],
     ["free", describeFree(facts)],
+    ...describeShares(facts),
     ["memory", describeMemory(facts)],
     ["instances", String(facts.instances)],
     ["checksums", facts.checksums ? "of metadata and of content" : "of metadata only"],
@@ -72,12 +73,21 @@ function describeSize({ pages, pageBytes, metadataPages }: RegionInfo): string {
   return `${formatSize(pages * pageBytes)} in ${pages} pages of ${formatSize(pageBytes)}; metadata take ${metadata}`;
 }
 
-function describeFree({ freePages, reservePages, promisedPages, deletedPages, pageBytes }: RegionInfo): string {
+function describeFree({ freePages, reservePages, pageBytes }: RegionInfo): string {
   const reserve = formatSize(Math.min(reservePages, freePages) * pageBytes);
-  const parts = [`${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`];
-  if (promisedPages > 0) parts.push(`and ${formatSize(promisedPages * pageBytes)} are guaranteed to instances`);
-  if (deletedPages > 0) parts.push(`${formatSize(deletedPages * pageBytes)} more can be undeleted or used`);
-  return parts.join("; ");
+  return `${formatSize(freePages * pageBytes)}, of which ${reserve} are kept for overwriting`;
+}
+
+/** What of the memory is neither free for everybody nor of an instance that has a name. */
+function describeShares({ promisedPages, deletedPages, hiddenPages, pageBytes }: RegionInfo): [string, string][] {
+  const shares: [string, number, string][] = [
+    ["guaranteed", promisedPages, "of the free memory, by quotas"],
+    ["deleted", deletedPages, "that can be undeleted, until it is needed"],
+    ["hidden", hiddenPages, "of purged snapshots, which clones of them still share"],
+  ];
+  return shares
+    .filter(([, pages]) => pages > 0)
+    .map(([head, pages, what]) => [head, `${formatSize(pages * pageBytes)} ${what}`]);
 }
 
 function describeMemory({ thin, backedBytes }: RegionInfo): string {

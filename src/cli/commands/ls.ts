@@ -11,7 +11,9 @@ export async function ls(
 ): Promise<void> {
   const region = await openForReading(source);
   const { pageBytes } = region;
-  const found = flags.deleted === true ? region.deleted() : region.list();
+  const deleted = region.deleted();
+  const found = flags.deleted === true ? deleted : region.list();
+  const times = flags.deleted === true ? deleted.map((one) => one.deleted) : found.map(({ created }) => created);
   const instances = found.map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes }));
   await region.close();
   const { stdout, stderr } = context.process;
@@ -23,14 +25,14 @@ export async function ls(
     { head: "NAME" },
     { head: "SIZE", align: "right" },
     { head: "ALLOCATED", align: "right" },
-    { head: "CREATED (UTC)" },
+    { head: flags.deleted === true ? "DELETED (UTC)" : "CREATED (UTC)" },
   ] as const;
-  const rows = instances.map(({ subsystem, name, sizeBytes, allocatedBytes, created }) => [
+  const rows = instances.map(({ subsystem, name, sizeBytes, allocatedBytes }, k) => [
     subsystem,
     printable(name),
     formatSize(sizeBytes),
     formatSize(allocatedBytes),
-    formatTime(created),
+    formatTime(times[k]),
   ]);
   printTable(stdout, columns, rows);
 }
