@@ -217,6 +217,7 @@ export class RegionCore {
 
   /** Lets the handles of an instance go on with the layer that stands on it and has its name now. */
   succeed(instance: InstanceState, top: InstanceState): void {
+    this.endSave(top);
     instance.exchange(top);
     instance.parent = top;
     for (const state of [instance, top]) {

@@ -112,6 +112,19 @@ export class Directory {
     });
   }
 
+  /**
+   * Gives an instance the name of a snapshot. Until the layer over it has succeeded it, who asks for the old name finds
+   * this one, and waits; the new name is not found yet.
+   *
+   * @throws EEXIST
+   */
+  keep(instance: InstanceState, change: Partial<InstanceRecord>): void {
+    this.#locked(() => {
+      this.#refuseTaken({ ...instance.record, ...change });
+      this.#change(instance, change);
+    });
+  }
+
   /** A deleted instance has no name any longer. */
   unname(instance: InstanceState, state: number): void {
     this.#locked(() => {

@@ -262,7 +262,7 @@ export class Instance {
 
   /** @throws EEXIST, ENAMETOOLONG, EBUSY (being saved), EINVAL */
   rename(name: string): void {
-    this.#region.instances.rename(this.#state, name);
+    this.#region.layers.rename(this.#state, name);
   }
 
   /** Makes a pending instance live under its name, whole. @throws EEXIST, EINVAL */

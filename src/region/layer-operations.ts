@@ -66,7 +66,7 @@ export class LayerOperations {
       this.#refusePromise(Math.min(record.quotaMinPages, instance.pages));
       this.directory.refuseName({ subsystem: record.subsystem, name });
       const top = this.directory.create({ ...layerOver(instance, record.name), pending: true, replaces: instance });
-      this.directory.name(instance, {
+      this.directory.keep(instance, {
         name,
         flags: recordFlags.readOnly,
         successor: top.owner,
@@ -74,9 +74,14 @@ export class LayerOperations {
         quotaMaxPages: 0,
         createdMs: Date.now(),
       });
-      this.directory.name(top, {});
+      this.directory.update(top, { state: recordState.live });
       this.#writer.core.succeed(instance, top);
     });
+  }
+
+  /** Gives an instance another name. @throws EEXIST, EBUSY (it is being saved), EINVAL (it is pending) */
+  rename(instance: InstanceState, name: string): void {
+    this.#treeLocked(() => this.#instances.rename(instance, name));
   }
 
   /** Makes a new instance that shares all pages of a snapshot. @throws EEXIST, ENAMETOOLONG, ENOSPC, EINVAL */

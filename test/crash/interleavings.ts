@@ -10,6 +10,7 @@ import { waiting } from "../../src/region/locks.ts";
 import { type MemoryEvent, type Random, Recording, RecordingMemory, seeded } from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
+import { layerScenarios } from "./layer-scenarios.ts";
 import {
   create,
   createPending,
@@ -37,7 +38,7 @@ import { storeSites } from "./store-sites.ts";
 import type { World } from "./world.ts";
 
 /** What both threads start from, and what each does. */
-interface Scenario {
+export interface Scenario {
   readonly setup: readonly Operation[];
   readonly a: Operation;
   readonly b: Operation;
@@ -144,6 +145,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     b: diskTrim("ann", 254, 3),
     series: true,
   },
+  ...layerScenarios,
 };
 
 /** One thread's operation in a run: from event `start` to event `end`, with what it answered. */
