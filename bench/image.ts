@@ -1,9 +1,9 @@
 import { closeSync, openSync, truncateSync } from "node:fs";
 import { attachMemory, formatMemory } from "../src/format/index.ts";
 import { kind } from "../src/region/claim.ts";
-import type { InstanceState } from "../src/region/core.ts";
 import type { Durable } from "../src/region/frame-writer.ts";
 import { nativeFormat, type OpenRegion } from "../src/region/index.ts";
+import type { InstanceState } from "../src/region/instance-state.ts";
 import { raiseMark } from "../src/region/state-record.ts";
 import { openSparse } from "./sparse-memory.ts";
 

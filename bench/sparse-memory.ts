@@ -12,6 +12,7 @@ class SparseBacking implements Pick<Backing, keyof Backing> {
   readonly fd: number;
   readonly sizeBytes: number;
   readonly kind: BackingKind = "tmpfs";
+  readonly isNamed = false;
   readonly readOnly = false;
   readonly readable = true;
   readonly hasWriter = false;

@@ -11,7 +11,7 @@ const documents = ["README.md", "docs/architecture.md", "docs/cli.md", "docs/err
 const load = (path) => import(new URL(`../dist/src/${path}.js`, import.meta.url).href);
 const { ERRORS } = await load("base/errors");
 const { superblockHead } = await load("format/superblock");
-const { geometryLayout, lifeLayout, recordLayout, stateLayout } = await load("region/layout");
+const { epochsLayout, geometryLayout, lifeLayout, recordLayout, stateLayout } = await load("region/layout");
 const { columns, kind, makeClaim, pageColumns } = await load("region/claim");
 const { startReasons } = await load("region/lives");
 const { exitCodeTexts } = await load("cli/exit-code");
@@ -22,6 +22,7 @@ const parts = {
   geometry: () => layoutTable(geometryLayout),
   "region state": () => layoutTable(stateLayout),
   life: () => layoutTable(lifeLayout),
+  epochs: () => layoutTable(epochsLayout),
   "instance record": () => layoutTable(recordLayout),
   kinds: () =>
     table(

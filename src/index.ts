@@ -33,6 +33,7 @@ export type {
   PageState,
   Quota,
   Recovered,
+  RegionHandle,
   RegionInfo,
   RegionOptions,
   RegionUse,

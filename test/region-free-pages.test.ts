@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { FreePages } from "../src/region/free-pages.ts";
+import { inThread } from "./support/threads.ts";
 
 /** A bitmap with these pages free. */
 function withFree(pages: number, free: Iterable<number>): FreePages {
@@ -168,4 +169,30 @@ test("who wants to know is told of each page that is released by itself", () => 
   bitmap.release(7);
   bitmap.releaseAll(10, 20);
   assert.deepEqual(told, [7]);
+});
+
+test("threads that take and give back at once never have a page twice, and none gets lost", async (t) => {
+  const bitmap = withFree(200, range(0, 200));
+  const shared = bitmap.share();
+  const taken = await Promise.all(
+    [2, 3, 4, 5].map((thread) => inThread<number[]>(t, { act: "take", shared, pages: 200, thread })),
+  );
+  const out = taken.flat();
+  assert.equal(new Set(out).size, out.length, "a page that two threads have");
+  assert.equal(bitmap.count, 200 - out.length);
+  for (const page of range(0, 200)) assert.equal(bitmap.has(page), !out.includes(page), `page ${page}`);
+});
+
+test("the stamp of a page is another one after every release, whichever thread releases it", () => {
+  const ours = withFree(200, [9]);
+  const theirs = new FreePages(200, ours.share(), 2);
+  const stamps = new Set([ours.stampOf(9)]);
+  for (let k = 0; k < 100; k++) {
+    const by = k % 2 === 0 ? ours : theirs;
+    assert.equal(by.take(9), 9);
+    assert.ok(stamps.has(ours.stampOf(9)), "taking a page changes nothing");
+    by.release(9);
+    assert.ok(!stamps.has(ours.stampOf(9)));
+    stamps.add(theirs.stampOf(9));
+  }
 });

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { acquire, Gate, NameLocks, release, waiting } from "../src/region/locks.ts";
+import { acquire, Gate, NameLocks, release, waiting, watchWaits } from "../src/region/locks.ts";
+import { inThread } from "./support/threads.ts";
 
 const { wait } = waiting;
 afterEach(() => {
@@ -91,4 +92,14 @@ test("names are spread over the stripes, neighbours apart", () => {
   assert.equal(new Set(stripes).size, locks.words.length);
   assert.ok(stripes.every((stripe) => stripe >= 0 && stripe < locks.words.length));
   assert.ok(locks.stripeOf(2 ** 19 - 1, 2 ** 32 - 1) >= 0);
+});
+
+test("who waits for a thread that is gone looks, and what it finds ends the wait", async (t) => {
+  const words = word();
+  const lock = words.buffer as SharedArrayBuffer;
+  assert.equal(await inThread(t, { act: "hold-lock", lock, thread: 2 }), "held");
+  watchWaits(lock, () => {
+    throw new Error("thread 2 is gone");
+  });
+  assert.throws(() => acquire(words, 0, 1), /thread 2 is gone/);
 });

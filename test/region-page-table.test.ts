@@ -2,13 +2,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ChunkArena, PageTable } from "../src/region/page-table.ts";
+import { kind } from "../src/region/claim.ts";
+import { ChunkArena } from "../src/region/page-table.ts";
+import { indexOf } from "./support/thread-acts.ts";
+import { inThread } from "./support/threads.ts";
 
 const indices = fc.oneof(fc.nat(5000), fc.integer({ min: 2 ** 20 - 40, max: 2 ** 20 + 40 }));
 
 test("a table gives what a map gives, in order and with its holes", () => {
   const property = fc.property(fc.array(fc.tuple(indices, fc.nat(9)), { maxLength: 60 }), (sets) => {
-    const table = new PageTable(new ChunkArena(320));
+    const table = new ChunkArena(320).table(2, kind.data);
     const map = new Map<number, number>();
     for (const [index, page] of sets) {
       table.set(index, page);
@@ -33,7 +36,7 @@ test("a table gives what a map gives, in order and with its holes", () => {
 });
 
 test("a search ends at its end, wherever that is", () => {
-  const table = new PageTable(new ChunkArena(320));
+  const table = new ChunkArena(320).table(2, kind.data);
   table.set(1500, 7);
   assert.equal(table.next(0, 1500), 1500);
   assert.equal(table.next(0, 1501), 1500);
@@ -43,7 +46,7 @@ test("a search ends at its end, wherever that is", () => {
 });
 
 test("the last index of all is an index like any other", () => {
-  const table = new PageTable(new ChunkArena(320));
+  const table = new ChunkArena(320).table(2, kind.data);
   table.set(2 ** 32 - 1, 5);
   assert.equal(table.get(2 ** 32 - 1), 5);
   assert.equal(table.get(0), 0);
@@ -52,7 +55,7 @@ test("the last index of all is an index like any other", () => {
 
 test("chunks of one arena are apart from each other", () => {
   const arena = new ChunkArena(320);
-  const tables = Array.from({ length: 200 }, () => new PageTable(arena));
+  const tables = Array.from({ length: 200 }, (_, k) => arena.table(2 + k, kind.data));
   tables.forEach((table, k) => {
     table.set(k, k + 1);
   });
@@ -64,7 +67,7 @@ test("chunks of one arena are apart from each other", () => {
 
 test("pages far apart cost some hundred bytes each, and are found in order", () => {
   const arena = new ChunkArena(320);
-  const table = new PageTable(arena);
+  const table = arena.table(2, kind.data);
   const scattered = Array.from({ length: 3000 }, (_, k) => ((k * 2654435761) % 2 ** 32) >>> 0);
   scattered.forEach((index, k) => {
     table.set(index, k + 1);
@@ -77,4 +80,33 @@ test("pages far apart cost some hundred bytes each, and are found in order", () 
     found,
     [...new Set(scattered)].sort((a, b) => a - b),
   );
+});
+
+test("what was filed before others came, and what several threads file at once, is found by all", async (t) => {
+  const INDICES = 30_000;
+  const arena = new ChunkArena(320);
+  arena.table(2, kind.data).set(4_000_000_000, 77);
+  const shared = arena.share();
+  const threads = [2, 3, 4, 5];
+  await Promise.all(threads.map((thread) => inThread(t, { act: "file", shared, thread, indices: INDICES })));
+  for (const seen of [arena, new ChunkArena(320, shared, 6)]) {
+    const common = seen.table(2, kind.data);
+    assert.equal(common.get(4_000_000_000), 77);
+    for (let k = 0; k < INDICES; k++) assert.equal(common.get(indexOf(k)), k + 1, `index ${indexOf(k)}`);
+    for (const thread of threads) {
+      const own = seen.table(2 + thread, kind.data);
+      const last = INDICES - 4 + (thread % 4);
+      assert.equal(own.get(last), last + 1);
+      assert.equal(own.next(last + 1, 2 ** 32), 2 ** 32);
+    }
+  }
+});
+
+test("a chunk that another thread made is found by a search that looks past what is known", () => {
+  const ours = new ChunkArena(320);
+  const theirs = new ChunkArena(320, ours.share(), 2);
+  ours.table(2, kind.data).set(70_000, 1);
+  assert.equal(theirs.table(2, kind.data).next(0, 2 ** 32), 70_000);
+  theirs.table(2, kind.data).set(70_001, 2);
+  assert.equal(ours.table(2, kind.data).nextHole(70_000, 2 ** 32), 70_002);
 });

@@ -42,14 +42,23 @@ export class Backing implements Disposable {
   readonly fd: number;
   /** True when it is found by its path: an unnamed file, a memfd or a device lives as its maker wants it to. */
   #isNamed = false;
+  readonly #isOwner: boolean;
   #open = true;
 
-  private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean) {
+  private constructor(source: string, fd: number, kind: BackingKind, readOnly: boolean, isOwner = true) {
     this.source = source;
     this.fd = fd;
     this.kind = kind;
     this.readOnly = readOnly;
     this.sizeBytes = kind === "dax" ? daxSizeBytes(fd, source) : statsOf(fd, source).size;
+    this.#isOwner = isOwner;
+  }
+
+  /** What another thread of this process has open for writing, and leaves open until this one is disposed. */
+  static borrow({ source, fd, kind, isNamed }: Pick<Backing, "source" | "fd" | "kind" | "isNamed">): Backing {
+    const backing = new Backing(source, fd, kind, false, false);
+    backing.#isNamed = isNamed;
+    return backing;
   }
 
   /**
@@ -123,6 +132,11 @@ export class Backing implements Disposable {
   rename(path: string): void {
     refuseReplaced(this.fd, this.source);
     translated(path, () => system.rename(resolve(this.source), resolve(path)));
+  }
+
+  /** See `#isNamed`; for those who borrow it. */
+  get isNamed(): boolean {
+    return this.#isNamed;
   }
 
   /** What outlives what, in this kind of backing. */
@@ -199,6 +213,7 @@ export class Backing implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#open) return;
     this.#open = false;
+    if (!this.#isOwner) return;
     // Closing drops the OFD lock. An inherited descriptor stays open, and with it what a memfd holds.
     close(this.fd);
   }

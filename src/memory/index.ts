@@ -1,6 +1,6 @@
 /** Backings, ranges and windows; `Memory`, the one gateway to persistent bytes. */
 export { Backing, type BackingKind, type BackingOptions } from "./backing.ts";
-export { MappedMemory } from "./mapped-memory.ts";
+export { MappedMemory, type SharedMemory } from "./mapped-memory.ts";
 export {
   fillAcrossWindows,
   type Memory,
@@ -11,3 +11,4 @@ export {
   windowBytes,
 } from "./memory.ts";
 export { ownerIdentity } from "./owner-identity.ts";
+export { currentThread, type ThreadIdentity, threadLives } from "./thread-identity.ts";

@@ -1,6 +1,6 @@
 import { assert, PerdureError, type Steps } from "../base/index.ts";
-import { Mapping, type SigbusGuard, system, uninterrupted } from "../os/index.ts";
-import { type Backing, memoryLost } from "./backing.ts";
+import { Mapping, type SharedMapping, type SigbusGuard, system, uninterrupted } from "../os/index.ts";
+import { Backing, type BackingKind, memoryLost } from "./backing.ts";
 import { translated } from "./errno.ts";
 import { type Memory, type MemoryRange, type Space, type Survival, windowBytes } from "./memory.ts";
 
@@ -10,6 +10,19 @@ const READ_STEP_BYTES = 64 * 2 ** 20;
 interface MappedRange extends MemoryRange {
   readonly backing: Backing;
   readonly mapping: Mapping;
+}
+
+/** What a thread needs to use the memory that another one of its process has open: numbers and names, no objects. */
+export interface SharedMemory {
+  readonly durable: boolean;
+  readonly ranges: readonly {
+    readonly source: string;
+    readonly fd: number;
+    readonly kind: BackingKind;
+    readonly isNamed: boolean;
+    readonly address: bigint;
+    readonly guard: number;
+  }[];
 }
 
 /** A part of a range as typed arrays over the mapping itself; made on first touch. */
@@ -43,8 +56,17 @@ export class MappedMemory implements Memory {
   readonly #flushed: number[] = [];
   #open = true;
 
-  /** Takes over the backings: they are closed with the memory, also when this fails. @throws EIO, ENODEV */
-  constructor(backings: readonly Backing[], options: { durable?: boolean } = {}) {
+  /**
+   * Takes over the backings: they are closed with the memory, also when this fails. `borrowed` are mappings that
+   * another thread has of them.
+   *
+   * @throws EIO, ENODEV
+   */
+  constructor(
+    backings: readonly Backing[],
+    options: { durable?: boolean } = {},
+    borrowed: readonly SharedMapping[] = [],
+  ) {
     this.readOnly = backings.some((backing) => backing.readOnly);
     this.durable = options.durable ?? false;
     const ranges: MappedRange[] = [];
@@ -54,7 +76,8 @@ export class MappedMemory implements Memory {
       for (const backing of backings) {
         // A device cannot be mapped privately, so its readers get pages that a stray store would fault on.
         const mode = !this.readOnly ? "shared" : backing.kind === "dax" ? "shared-read-only" : "private";
-        const mapping = translated(backing.source, () => new Mapping(backing.fd, backing.sizeBytes, mode));
+        const present = borrowed[ranges.length];
+        const mapping = translated(backing.source, () => new Mapping(backing.fd, backing.sizeBytes, mode, present));
         ranges.push({ offset, lengthBytes: backing.sizeBytes, source: backing.source, backing, mapping });
         offset += Math.ceil(backing.sizeBytes / windowBytes) * windowBytes;
       }
@@ -67,6 +90,25 @@ export class MappedMemory implements Memory {
     this.#guards = ranges.map(({ mapping }) => mapping.guard);
     const last = ranges[ranges.length - 1];
     this.sizeBytes = last.offset + last.lengthBytes;
+  }
+
+  /** For another thread of this process. It must be done with the memory before this one is closed. */
+  share(): SharedMemory {
+    return {
+      durable: this.durable,
+      ranges: this.ranges.map(({ source, backing: { fd, kind, isNamed }, mapping: { address, guard } }) => {
+        return { source, fd, kind, isNamed, address, guard: guard.entry };
+      }),
+    };
+  }
+
+  /** The memory of another thread, over the same mappings: whoever touches a page touches it for all. */
+  static join({ durable, ranges }: SharedMemory): MappedMemory {
+    return new MappedMemory(
+      ranges.map((range) => Backing.borrow(range)),
+      { durable },
+      ranges,
+    );
   }
 
   get survival(): Survival {

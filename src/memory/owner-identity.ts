@@ -25,8 +25,9 @@ export function ownerIdentity(): OwnerIdentity {
   return own;
 }
 
-// The command name (field 2) may hold blanks and brackets, so fields are counted behind its last bracket.
-function startTicks(stat: string): number {
+/** The start in proc_pid_stat(5), of a process or a thread, in clock ticks since boot. */
+export function startTicks(stat: string): number {
+  // The command name (field 2) may hold blanks and brackets, so fields are counted behind its last bracket.
   return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
 }
 

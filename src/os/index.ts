@@ -4,6 +4,6 @@ export { deviceNumbers } from "./device-numbers.ts";
 export { isByteLocked, lockByte } from "./file-lock.ts";
 export { createMemfd, SystemCallError } from "./libc.ts";
 export { lockHolder } from "./lock-holder.ts";
-export { Mapping } from "./mapping.ts";
+export { Mapping, type SharedMapping } from "./mapping.ts";
 export type { SigbusGuard } from "./sigbus-guard.ts";
 export { errnoOf, type SystemCalls, system, uninterrupted } from "./system.ts";

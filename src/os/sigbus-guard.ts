@@ -44,16 +44,20 @@ export class SigbusGuard implements Disposable {
   /** Which of the words is the mark. */
   #lost = 0;
   readonly #table: Table | undefined;
-  readonly #entry: number;
+  /** Where it stands in the table; 0 for nowhere. */
+  readonly entry: number;
+  readonly #isOwner: boolean;
 
-  /** @throws EBUSY when the table is full */
-  constructor(address: bigint, lengthBytes: number) {
+  /** With `borrowed` it is the guard of another thread, at that entry. @throws EBUSY when the table is full */
+  constructor(address: bigint, lengthBytes: number, borrowed?: number) {
     this.#table = installed();
-    this.isActive = this.#table !== undefined;
-    this.#entry = this.#table === undefined ? 0 : takeEntry(this.#table);
-    if (this.#table === undefined) return;
+    this.#isOwner = borrowed === undefined;
+    this.isActive = this.#table !== undefined && borrowed !== 0;
+    this.entry = borrowed ?? (this.#table === undefined ? 0 : takeEntry(this.#table));
+    if (this.#table === undefined || this.entry === 0) return;
     this.#words = this.#table.words;
-    this.#lost = (this.#entry + sigbusTable.lost) / 4;
+    this.#lost = (this.entry + sigbusTable.lost) / 4;
+    if (!this.#isOwner) return;
     this.#words[this.#lost] = 0;
     // The end comes last: until then no address lies in the range.
     this.#setPair(this.#table, sigbusTable.begin, address);
@@ -71,13 +75,14 @@ export class SigbusGuard implements Disposable {
     // The entry may be another's in a moment.
     this.#words = neverLost;
     this.#lost = 0;
+    if (!this.#isOwner) return;
     this.#setPair(this.#table, sigbusTable.end, 0n);
     this.#setPair(this.#table, sigbusTable.begin, 0n);
-    Atomics.store(this.#table.words, (this.#entry + sigbusTable.taken) / 4, 0);
+    Atomics.store(this.#table.words, (this.entry + sigbusTable.taken) / 4, 0);
   }
 
   #setPair({ pairs }: Table, field: number, value: bigint): void {
-    Atomics.store(pairs, (this.#entry + field) / 8, value);
+    Atomics.store(pairs, (this.entry + field) / 8, value);
   }
 }
 

@@ -7,6 +7,7 @@ import { analyzing } from "./analyze.ts";
 import { describeFinding, type Finding } from "./findings.ts";
 import { formatType } from "./layout.ts";
 import { lastOwnerOf, type RegionUse, useOf } from "./lives.ts";
+import { readEpochs, stoodStill } from "./thread-epoch.ts";
 
 /** Beside a writer at work, only what stands in every one of these scans is reported. */
 const SCANS_BESIDE_WRITER = 5;
@@ -17,7 +18,7 @@ export interface CheckReport {
   readonly source: string;
   readonly state: RegionUse;
   readonly ownerPid: number | undefined;
-  /** A writer was at work during the scan. */
+  /** A writer changed something during every scan: what was found may be from before and after a change. */
   readonly provisional: boolean;
   readonly pages: number;
   readonly pageBytes: number;
@@ -32,16 +33,17 @@ export interface CheckReport {
 
 /**
  * Looks for what no crash leaves behind, without storing anything. A scan can meet a writer in the middle of a change:
- * then it is repeated, and what does not stay is dropped.
+ * then it is repeated, and when none stood still what does not stay is dropped.
  *
  * @throws what opening a backing throws; ABORTED, UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT, UNSUPPORTED_VERSION;
  * CORRUPT when not even the superblock can be read
  */
 export async function checkRegion(source: string, options: LongOptions = {}): Promise<CheckReport> {
   let report = await inTurns(scan(source), options);
-  for (let scans = 1; scans < SCANS_BESIDE_WRITER && report.provisional && report.findings.length > 0; scans++) {
+  for (let scans = 1; scans < SCANS_BESIDE_WRITER && report.provisional; scans++) {
     await sleep(SCAN_PAUSE_MS);
     const next = await inTurns(scan(source), options);
+    if (!next.provisional) return next;
     const before = new Set(report.findings.map(describeFinding));
     const findings = next.findings.filter((finding) => before.has(describeFinding(finding)));
     report = { ...next, findings, findingCount: findings.length };
@@ -53,6 +55,7 @@ function* scan(source: string): Steps<CheckReport> {
   const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
   try {
     const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
+    const epochs = readEpochs(memory);
     const analysis = yield* type === formatType ? analyzing(memory) : analyzingNameless(memory);
     const findings = type === formatType ? analysis.findings : [nameless(type), ...analysis.findings];
     const state = useOf(memory, analysis.state);
@@ -60,7 +63,7 @@ function* scan(source: string): Steps<CheckReport> {
       source,
       state,
       ownerPid: lastOwnerOf(analysis.state),
-      provisional: state === "open",
+      provisional: state === "open" && !stoodStill(epochs, readEpochs(memory)),
       pages: analysis.geometry.pages,
       pageBytes: analysis.geometry.pageBytes,
       instances: [...analysis.instances.values()].filter(({ ends }) => !ends).length,

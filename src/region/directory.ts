@@ -1,7 +1,8 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState, RegionCore } from "./core.ts";
+import type { RegionCore } from "./core.ts";
 import type { FrameWriter } from "./frame-writer.ts";
+import type { InstanceState } from "./instance-state.ts";
 import {
   firstOwner,
   type InstanceRecord,
@@ -15,7 +16,7 @@ import {
 } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 import { newInstance } from "./read-directory.ts";
-import { blankRecord, limitOf, maxSizeOf, nameKey, recordCapacity, writeRecord } from "./records.ts";
+import { blankRecord, limitOf, maxSizeOf, nameKey, writeRecord } from "./records.ts";
 
 /** What a new instance is given; the rest of its record is derived. */
 export interface NewInstance {
@@ -125,6 +126,11 @@ export class Directory {
     });
   }
 
+  /** Lets the handles of an instance go on with the layer over it. */
+  succeed(instance: InstanceState, top: InstanceState): void {
+    this.#locked(() => this.#core.succeed(instance, top));
+  }
+
   /** A deleted instance has no name any longer. */
   unname(instance: InstanceState, state: number): void {
     this.#locked(() => {
@@ -166,23 +172,33 @@ export class Directory {
   }
 
   #locked<T>(act: () => T): T {
-    acquire(this.#core.directoryLock, 0, this.#writer.thread);
+    const { epoch } = this.#writer;
+    epoch.enter();
     try {
-      return act();
-    } catch (error) {
-      throw this.#core.failed(error);
+      acquire(this.#core.directoryLock, 0, this.#writer.thread);
+      try {
+        this.#core.catchUp();
+        return act();
+      } catch (error) {
+        throw this.#core.failed(error);
+      } finally {
+        release(this.#core.directoryLock, 0);
+      }
     } finally {
-      release(this.#core.directoryLock, 0);
+      epoch.leave();
     }
   }
 
   #write(record: InstanceRecord): InstanceRecord {
-    return writeRecord(this.#writer.memory, this.#core, record);
+    this.#writer.epoch.change();
+    const written = writeRecord(this.#writer.memory, this.#core, record);
+    this.#core.tellChange(record.owner);
+    return written;
   }
 
   #takeRecord(): number {
-    const { usedRecords } = this.#core;
-    const record = this.#freeRecord();
+    const { owners } = this.#core;
+    const record = owners.firstUnused() - firstOwner;
     if (record + firstOwner > maxOwner) {
       throw new PerdureError("ENOSPC", "every owner number was given out since the region was opened", {
         remedy: "close the region and open it again: that makes the numbers of deleted instances free",
@@ -190,21 +206,13 @@ export class Directory {
     }
     const missing = this.#missingPages(record);
     if (missing.length > 0) this.#grow(missing);
-    usedRecords.add(record);
-    return record;
-  }
-
-  #freeRecord(): number {
-    const { usedRecords, instances, shape, directoryPages } = this.#core;
-    const isFree = (record: number): boolean => !usedRecords.has(record) && !instances.has(record + firstOwner);
-    let record = 0;
-    while (record < recordCapacity(shape, directoryPages) && !isFree(record)) record++;
+    owners.use(record + firstOwner);
     return record;
   }
 
   /** How many pages the directory needs for one instance more. */
   get pagesForNext(): number {
-    return this.#missingPages(this.#freeRecord()).length;
+    return this.#missingPages(this.#core.owners.firstUnused() - firstOwner).length;
   }
 
   /** Indices in the directory of the pages that a record needs and that are not there. */
@@ -219,7 +227,6 @@ export class Directory {
 
   // Fresh pages of the directory are zeroes: records that were never written.
   #grow(missing: readonly number[]): void {
-    const { directoryPages } = this.#core;
     const pages = this.#writer.takeSingles(missing.length).map((draft) => {
       this.#writer.zero(draft);
       return this.#writer.persist(draft);
@@ -229,7 +236,7 @@ export class Directory {
     });
     this.#writer.fence();
     pages.forEach((page, k) => {
-      directoryPages[missing[k]] = page;
+      this.#core.addDirectoryPage(missing[k], page);
     });
   }
 }

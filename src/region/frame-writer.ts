@@ -1,12 +1,15 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
-import { type InstanceState, MIN_RESERVE_PAGES, missingOf, type RegionCore } from "./core.ts";
+import { MIN_RESERVE_PAGES, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { acquire, release } from "./locks.ts";
 import type { MaskPlace } from "./masks.ts";
 import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
+import { ThreadEpoch } from "./thread-epoch.ts";
+import { maxThreads } from "./thread-table.ts";
 
 declare const draftBrand: unique symbol;
 declare const durableBrand: unique symbol;
@@ -23,15 +26,21 @@ export class FrameWriter {
   readonly memory: Memory;
   readonly core: RegionCore;
   readonly thread: number;
+  readonly epoch: ThreadEpoch;
   /** Where this thread looks for its next free page. */
   #hint = 0;
   /** A page that is read in part is verified whole, here. */
   #whole: Uint8Array | undefined;
+  /** Pages that this thread may take before it counts the free ones again. */
+  #allowance = 0;
+  /** What instances were guaranteed when that was found. */
+  #promised = 0;
 
   constructor(memory: Memory, core: RegionCore, thread: number) {
     this.memory = memory;
     this.core = core;
     this.thread = thread;
+    this.epoch = new ThreadEpoch(memory, core, thread);
   }
 
   // ---- taking ----------------------------------------------------------------------------------------------
@@ -104,10 +113,23 @@ export class FrameWriter {
   refuseMore(instance: InstanceState | undefined, pages: number): void {
     const { core } = this;
     if (instance !== undefined) refuseQuota(instance, pages);
-    const own = core.promised === 0 || instance === undefined ? 0 : missingOf(instance);
+    // Counting looks at the words of all threads. What each may take unseen is so little that all of them together do
+    // not reach the reserve, and it ends when instances are guaranteed more or less.
+    const { promised } = core;
+    if (pages <= this.#allowance && promised === this.#promised) {
+      this.#allowance -= pages;
+      return;
+    }
+    const own = promised === 0 || instance === undefined ? 0 : missingOf(instance);
     const reserve = pages <= own ? MIN_RESERVE_PAGES : core.reservePages;
-    if (core.freeCount - pages < reserve + core.promised - own) throw this.#noSpace(pages);
-    if (core.chunks !== undefined) this.#backReserve(pages);
+    const left = core.freeCount - pages;
+    if (left < reserve + promised - own) throw this.#noSpace(pages);
+    if (core.chunks !== undefined) {
+      this.#backReserve(pages);
+      return;
+    }
+    this.#allowance = Math.max(0, Math.floor((left - core.reservePages - promised) / (2 * maxThreads)));
+    this.#promised = promised;
   }
 
   /** `besides` are pages that will be taken before. @throws ENOSPC when so many more pages cannot be guaranteed */
@@ -135,12 +157,15 @@ export class FrameWriter {
   /** @returns false when every page is below the mark already */
   #raise(): boolean {
     const { core } = this;
-    const seen = core.state.marks[0];
+    const seen = core.words.mark;
     if (seen >= core.shape.pages) return false;
     acquire(core.stateLock, 0, this.thread);
     try {
       // Another thread may have raised it while this one waited.
-      if (core.state.marks[0] === seen) raiseMark(this.memory, core);
+      if (core.words.mark === seen) {
+        this.epoch.change();
+        raiseMark(this.memory, core);
+      }
     } finally {
       release(core.stateLock, 0);
     }
@@ -225,6 +250,7 @@ export class FrameWriter {
 
   /** Commits index and claim with one 64-bit store: an index alone over a FREE entry would break its check. */
   claim(page: Durable, owner: number, kindNumber: number, index: number, revision: number): void {
+    this.epoch.change();
     const offset = this.core.shape.entryOffset(page);
     this.memory.commit64(offset, index, makeClaim(page, index, kindNumber, revision, owner));
     this.memory.flush(offset, 8);
@@ -232,6 +258,7 @@ export class FrameWriter {
 
   /** Commits FREE over a claim, whatever index stands there. The page may be reused after the next fence only. */
   withdraw(page: number): void {
+    this.epoch.change();
     const offset = this.core.shape.entryOffset(page);
     this.memory.commit32(offset + 4, makeClaim(page, this.indexOf(page), kind.free, 0, 0));
     this.memory.flush(offset, 8);
@@ -255,6 +282,7 @@ export class FrameWriter {
 
   /** Rule 4: bits of a mask are set one atomic OR at a time, so two threads lose none. */
   orMask(page: number, { offset, bits }: MaskPlace): void {
+    this.epoch.change();
     const at = this.core.shape.pageOffset(page) + offset;
     this.memory.or32(at, bits);
     this.memory.flush(at, 4);
@@ -267,8 +295,10 @@ export class FrameWriter {
 
   /** True when `next` is the tail that goes on where `page` ends: same owner, index above. */
   follows(page: number, next: number): boolean {
-    const isSameOwner = ownerOf(this.claimOf(next)) === ownerOf(this.claimOf(page));
-    return this.isTail(next) && isSameOwner && this.indexOf(next) === this.indexOf(page) + 1;
+    // Looked at once: what is no tail of this owner may change at any time, the tails of this owner may not.
+    const claim = this.claimOf(next);
+    const isTailOfOwner = kindOf(claim) === kind.run && ownerOf(claim) === ownerOf(this.claimOf(page));
+    return isTailOfOwner && this.indexOf(next) === this.indexOf(page) + 1;
   }
 
   claimOf(page: number): number {
@@ -307,13 +337,18 @@ export class FrameWriter {
 
   /** As `alone`, whatever the instance is. */
   drained<T>(instance: InstanceState, act: () => T): T {
-    instance.gate.close(this.thread);
+    this.epoch.enter();
     try {
-      return act();
-    } catch (error) {
-      throw this.core.failed(error);
+      instance.gate.close(this.thread);
+      try {
+        return act();
+      } catch (error) {
+        throw this.core.failed(error);
+      } finally {
+        instance.gate.open();
+      }
     } finally {
-      instance.gate.open();
+      this.epoch.leave();
     }
   }
 }

@@ -1,8 +1,22 @@
 import { assert } from "../base/index.ts";
+import { maxThreads } from "./thread-table.ts";
 
 const ALL_ONES = -1;
-/** Threads that write to a region: one so far. */
-const THREADS = 1;
+/** Each thread's count has a line of the processor's cache to itself: neighbours would take it from each other. */
+const COUNT_STRIDE = 8;
+/** Beside the count of the first thread: the highest number that a thread ever had. */
+const HIGHEST = 1;
+/** Stamps of pages, by page number modulo this many. */
+const STAMPS = 4096;
+const STAMP_THREAD_BITS = 6;
+
+/** What a thread needs to use the free pages of another. */
+export interface SharedFreePages {
+  readonly words: SharedArrayBuffer;
+  readonly summary: SharedArrayBuffer;
+  readonly counts: SharedArrayBuffer;
+  readonly stamps: SharedArrayBuffer;
+}
 
 /**
  * Which pages are free: one bit a page, and above it one bit for every word that has any. Shared by the threads of the
@@ -20,25 +34,55 @@ export class FreePages {
   readonly #summary: Int32Array;
   /**
    * Free pages, counted by each thread in a word of its own: the sum is right, and counting is a plain addition (an
-   * atomic one costs 11 ns). The one that there is has word 0.
+   * atomic one costs 11 ns).
    */
   readonly #counts: Float64Array;
+  /** See `stampOf`. */
+  readonly #stamps: Int32Array;
+  /** Where this thread counts. */
+  readonly #own: number;
+  #stamp: number;
 
   /** Told of each page that is released one by one. */
   onRelease: ((page: number) => void) | undefined = undefined;
 
-  constructor(pages: number) {
-    const words = Math.ceil(pages / 32);
-    this.#words = new Int32Array(new SharedArrayBuffer(4 * words));
-    this.#summary = new Int32Array(new SharedArrayBuffer(4 * Math.ceil(words / 32)));
-    this.#counts = new Float64Array(new SharedArrayBuffer(8 * THREADS));
+  constructor(pages: number, shared?: SharedFreePages, thread = 1) {
+    const { words, summary, counts, stamps } = shared ?? makeShared(pages);
+    this.#words = new Int32Array(words);
+    this.#summary = new Int32Array(summary);
+    this.#counts = new Float64Array(counts);
+    this.#stamps = new Int32Array(stamps);
+    this.#own = (thread - 1) * COUNT_STRIDE;
+    this.#stamp = thread - 1;
+    // Under the lock of the threads, as every attach.
+    this.#counts[HIGHEST] = Math.max(this.#counts[HIGHEST], thread);
+  }
+
+  /** What another thread makes its own `FreePages` of. */
+  share(): SharedFreePages {
+    const bufferOf = (array: Int32Array | Float64Array): SharedArrayBuffer => array.buffer as SharedArrayBuffer;
+    return {
+      words: bufferOf(this.#words),
+      summary: bufferOf(this.#summary),
+      counts: bufferOf(this.#counts),
+      stamps: bufferOf(this.#stamps),
+    };
   }
 
   /** Free pages now. */
   get count(): number {
     let count = 0;
-    for (let thread = 0; thread < THREADS; thread++) count += this.#counts[thread];
+    const end = this.#counts[HIGHEST] * COUNT_STRIDE;
+    for (let at = 0; at < end; at += COUNT_STRIDE) count += this.#counts[at];
     return count;
+  }
+
+  /**
+   * A number that is another one after the page was released: so a thread that copies a page without a lock learns
+   * whether it may have been given to somebody else meanwhile.
+   */
+  stampOf(page: number): number {
+    return Atomics.load(this.#stamps, page & (STAMPS - 1));
   }
 
   has(page: number): boolean {
@@ -47,10 +91,14 @@ export class FreePages {
 
   /** Gives a page back. It must be persisted as FREE, and no thread may still read it. */
   release(page: number): void {
+    // Before the bit: whoever takes the page has seen the bit. Stamps of two threads differ, so none is lost, and a
+    // plain store will do.
+    this.#stamp = (this.#stamp + 2 ** STAMP_THREAD_BITS) | 0;
+    this.#stamps[page & (STAMPS - 1)] = this.#stamp;
     const before = Atomics.or(this.#words, page >>> 5, 1 << (page & 31));
     assert((before & (1 << (page & 31))) === 0, "a page is released once");
     if (before === 0) Atomics.or(this.#summary, page >>> 10, 1 << ((page >>> 5) & 31));
-    this.#counts[0]++;
+    this.#counts[this.#own]++;
     if (this.onRelease !== undefined) this.onRelease(page);
   }
 
@@ -71,14 +119,14 @@ export class FreePages {
       for (let back = first; back < page; back = nextWord(back)) this.#restore(back >>> 5, maskOf(back, page));
       return false;
     }
-    this.#counts[0] -= end - first;
+    this.#counts[this.#own] -= end - first;
     return true;
   }
 
   /** Gives all pages from `first` to `end`. Unlike `release` it tells nobody. */
   releaseAll(first: number, end: number): void {
     for (let page = first; page < end; page = nextWord(page)) this.#restore(page >>> 5, maskOf(page, end));
-    this.#counts[0] += end - first;
+    this.#counts[this.#own] += end - first;
   }
 
   /** Sets 32 pages at once while the bitmap is built; no thread uses it yet. */
@@ -91,7 +139,7 @@ export class FreePages {
   countBits(): void {
     let count = 0;
     for (const word of this.#words) count += bitsOf(word);
-    this.#counts[0] = count;
+    this.#counts[this.#own] = count;
   }
 
   /** Takes the first free page at or after `from`, around the end. @returns its number, or -1 when none is free */
@@ -116,7 +164,7 @@ export class FreePages {
     const step = length / 32;
     for (let word = 0; word + step <= this.#words.length; word += step) {
       if (this.#takeWords(word, step)) {
-        this.#counts[0] -= length;
+        this.#counts[this.#own] -= length;
         return word * 32;
       }
     }
@@ -129,7 +177,7 @@ export class FreePages {
       const before = Atomics.and(this.#words, word, ~bit);
       if ((before & bit) === 0) continue;
       if (before === bit) this.#emptied(word);
-      this.#counts[0]--;
+      this.#counts[this.#own]--;
       return word * 32 + 31 - Math.clz32(bit);
     }
     return -1;
@@ -144,7 +192,7 @@ export class FreePages {
         if ((bits & wanted) !== wanted) continue;
         if (Atomics.compareExchange(this.#words, word, bits, bits & ~wanted) !== bits) continue;
         if ((bits & ~wanted) === 0) this.#emptied(word);
-        this.#counts[0] -= length;
+        this.#counts[this.#own] -= length;
         return word * 32 + shift;
       }
     }
@@ -206,6 +254,16 @@ function nextWord(page: number): number {
 function maskOf(page: number, end: number): number {
   const above = end >>> 5 > page >>> 5 ? ALL_ONES : ~(ALL_ONES << (end & 31));
   return above & (ALL_ONES << (page & 31));
+}
+
+function makeShared(pages: number): SharedFreePages {
+  const words = Math.ceil(pages / 32);
+  return {
+    words: new SharedArrayBuffer(4 * words),
+    summary: new SharedArrayBuffer(4 * Math.ceil(words / 32)),
+    counts: new SharedArrayBuffer(8 * COUNT_STRIDE * maxThreads),
+    stamps: new SharedArrayBuffer(4 * STAMPS),
+  };
 }
 
 function bitsOf(word: number): number {

@@ -24,6 +24,7 @@ export {
   type RegionAtStake,
 } from "./preflight.ts";
 export { PageRegion, type RegionInfo } from "./region.ts";
+export type { RegionHandle } from "./region-handle.ts";
 export { createRegion, type RegionOptions } from "./region-memory.ts";
 export type { ScrubOptions, ScrubProgress, ScrubReport } from "./scrub.ts";
 export { type DamagedPage, DamagedPageError } from "./seals.ts";

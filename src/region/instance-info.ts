@@ -1,6 +1,6 @@
-import type { InstanceState } from "./core.ts";
 import type { Instance } from "./instance.ts";
 import type { Quota } from "./instance-operations.ts";
+import type { InstanceState } from "./instance-state.ts";
 
 /** How an instance is opened. */
 export interface InstanceOptions {

@@ -1,8 +1,9 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import { type InstanceState, tableKinds } from "./core.ts";
+import { tableKinds } from "./core.ts";
 import type { Directory } from "./directory.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { refuseFresh } from "./page-operations.ts";
 import { limitOf } from "./records.ts";
 
@@ -72,7 +73,7 @@ export class InstanceOperations {
       this.#directory.update(instance, { sizeBytes, reach });
       this.#forgetFrom(instance, limit);
       const masks = instance.parent === undefined ? [] : this.takeMasksFrom(instance, reach);
-      instance.tails -= pages.filter((page) => this.#writer.isTail(page)).length;
+      core.owners.addTails(instance.owner, -pages.filter((page) => this.#writer.isTail(page)).length);
       this.withdrawAll([...pages, ...masks]);
       core.addPages(instance, -pages.length);
       instance.limit = limit;
@@ -112,7 +113,7 @@ export class InstanceOperations {
     for (const table of masks.indices(first, 2 ** 32)) {
       taken.push(masks.get(table));
       masks.set(table, 0);
-      instance.maskPages--;
+      this.#writer.core.owners.addMaskPages(instance.owner, -1);
     }
     return taken;
   }

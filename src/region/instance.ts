@@ -1,8 +1,8 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState } from "./core.ts";
 import { validateSize } from "./directory.ts";
 import type { Quota } from "./instance-operations.ts";
+import type { InstanceState } from "./instance-state.ts";
 import type { PageState } from "./layer-view.ts";
 import { attributeBytes } from "./layout.ts";
 import type { OpenRegion } from "./open-region.ts";
@@ -96,10 +96,10 @@ export class Instance {
    * @throws ENODATA when there is none; ENOSPC, when it has to be copied
    */
   get(index: number): Page {
-    const page = this.#pageAt(index);
+    const isShown = this.#region.memory.readOnly || this.isReadOnly;
+    const page = isShown ? this.#holdShown(index) : this.#pageAt(index);
     if (page === 0) throw new PerdureError("ENODATA", `"${this.name}" has no page at index ${index}`);
-    if (this.#region.memory.readOnly || this.isReadOnly) return this.#hold(page, index);
-    return this.ensure(index);
+    return isShown ? this.#hold(page, index) : this.ensure(index);
   }
 
   has(index: number): boolean {
@@ -121,9 +121,23 @@ export class Instance {
    */
   readInto(index: number, within: number, target: Uint8Array): void {
     this.#refuseOutside(within, target.length);
-    const page = this.#pageAt(index);
-    if (page === 0) target.fill(0);
-    else this.#region.pages.writer.copyPage(this.#state, index, page, within, target);
+    const { freePages } = this.#region.core;
+    for (;;) {
+      const page = this.#pageAt(index);
+      if (page === 0) {
+        target.fill(0);
+        return;
+      }
+      const stamp = freePages.stampOf(page);
+      // Looked up again, since another thread may have freed it before the stamp; after the copy the stamp tells.
+      if (this.#pageAt(index) !== page) continue;
+      try {
+        this.#region.pages.writer.copyPage(this.#state, index, page, within, target);
+      } catch (error) {
+        if (freePages.stampOf(page) === stamp) throw error;
+      }
+      if (freePages.stampOf(page) === stamp) return;
+    }
   }
 
   /**
@@ -186,7 +200,7 @@ export class Instance {
    */
   ensureRun(index: number, order: number): Page {
     const run = this.#region.withRoom(() => this.#region.runs.ensure(this.#state, index, order));
-    return new Page(this.#region.memory, this.#region.core, run.page, run.index, { pages: run.pages });
+    return new Page(this.#region.pages.writer, run.page, run.index, { pages: run.pages });
   }
 
   /** Frees the aligned run that holds an index, whole. @throws ENODATA, EBUSY (held) */
@@ -285,6 +299,11 @@ export class Instance {
     this.#region.layers.purge(this.#state);
   }
 
+  #holdShown(index: number): number {
+    this.#region.core.refuseUnusable();
+    return this.#region.pages.holdShown(this.#state, index);
+  }
+
   #ensure(kindNumber: number, index: number): number {
     return this.#region.withRoom(() => this.#region.pages.ensure(this.#state, kindNumber, index));
   }
@@ -315,6 +334,6 @@ export class Instance {
   }
 
   #hold(page: number, index: number): Page {
-    return new Page(this.#region.memory, this.#region.core, page, index, { isCopy: this.isReadOnly });
+    return new Page(this.#region.pages.writer, page, index, { isCopy: this.isReadOnly });
   }
 }

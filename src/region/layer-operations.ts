@@ -1,9 +1,9 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState } from "./core.ts";
 import type { Directory, NewInstance } from "./directory.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import type { InstanceOperations } from "./instance-operations.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { recordFlags, recordState } from "./layout.ts";
 import { acquire, release } from "./locks.ts";
 import { Merge } from "./merge.ts";
@@ -75,7 +75,7 @@ export class LayerOperations {
         createdMs: Date.now(),
       });
       this.directory.update(top, { state: recordState.live });
-      this.#writer.core.succeed(instance, top);
+      this.directory.succeed(instance, top);
     });
   }
 
@@ -227,7 +227,7 @@ export class LayerOperations {
   }
 
   #refuseHeld(instance: InstanceState): void {
-    if (this.#writer.core.pins.size === 0) return;
+    if (!this.#writer.core.pins.any) return;
     for (const page of this.#instances.pagesOf(instance)) this.#writer.core.refusePinned(page);
   }
 
@@ -249,13 +249,19 @@ export class LayerOperations {
   }
 
   #treeLocked<T>(act: () => T): T {
-    const { core, thread } = this.#writer;
+    const { core, epoch, thread } = this.#writer;
     this.#writer.refuseUnwritable();
-    acquire(core.treeLock, 0, thread);
+    epoch.enter();
     try {
-      return act();
+      acquire(core.treeLock, 0, thread);
+      try {
+        core.catchUp();
+        return act();
+      } finally {
+        release(core.treeLock, 0);
+      }
     } finally {
-      release(core.treeLock, 0);
+      epoch.leave();
     }
   }
 }

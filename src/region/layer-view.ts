@@ -1,7 +1,8 @@
 import type { Memory } from "../memory/index.ts";
 import { kind, kindOf } from "./claim.ts";
-import type { InstanceState, RegionCore } from "./core.ts";
+import type { RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { maskOf, readMask } from "./masks.ts";
 
 /** What an instance has at an index. */
@@ -36,6 +37,7 @@ export class LayerView {
     for (;;) {
       const layers = layersBelow(instance, index);
       const page = this.#lookThrough(layers, index);
+      this.#core.catchUp();
       if (!layers.some(({ isEnded }) => isEnded)) return page;
     }
   }

@@ -39,10 +39,18 @@ export const maxSequence: number = 2 ** 52;
 export const maxTimeMs = 8.64e15;
 
 /** Where the parts of the superblock stand, in bytes. */
-export const superblockOffsets = { geometry: 0, recordA: 512, recordB: 1024, lives: 2048 } as const;
+export const superblockOffsets = { geometry: 0, recordA: 512, recordB: 1024, lives: 2048, epochs: 3072 } as const;
 
 /** The two slots of the record of the region's state. */
 export const stateSlots = { a: superblockOffsets.recordA, b: superblockOffsets.recordB } as const;
+
+/**
+ * One word for each thread of the writer, odd while that thread changes something; for scans beside it. Written without
+ * a flush, never believed by an open, and zeroed by the next writer.
+ */
+export const epochsLayout = new Layout("epochs", 256, {
+  words: u32Array(0, 64, "epoch of thread 1 + 4 (k mod 16) + floor(k / 16) at word k"),
+});
 
 /** Never changes after format. A second copy stands in the last 512 bytes of the region. */
 export const geometryLayout = new Layout("geometry", 128, {

@@ -10,8 +10,19 @@ const LOOK_AGAIN_MS = 1000;
  */
 export type Wait = (words: Int32Array, at: number, value: number) => void;
 
+/** What is done for the words of a buffer when a wait was long: the thread waited for may be gone. */
+const watches = new WeakMap<ArrayBufferLike, () => void>();
+
+/**
+ * Has `look` called, by every thread of this isolate that waits, at least once a second, for a word of that buffer.
+ * What it throws ends the wait.
+ */
+export function watchWaits(buffer: SharedArrayBuffer, look: () => void): void {
+  watches.set(buffer, look);
+}
+
 const sleep: Wait = (words, at, value) => {
-  Atomics.wait(words, at, value, LOOK_AGAIN_MS);
+  if (Atomics.wait(words, at, value, LOOK_AGAIN_MS) === "timed-out") watches.get(words.buffer)?.();
 };
 
 /** Where a thread waits in this isolate; replaced by the interleaving tests only. */
@@ -43,7 +54,11 @@ export function release(words: Int32Array, at: number): void {
  * loser's claim is withdrawn, that is persisted, and the page table says so.
  */
 export class NameLocks {
-  readonly words: Int32Array = new Int32Array(new SharedArrayBuffer(4 * STRIPES));
+  readonly words: Int32Array;
+
+  constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(4 * STRIPES)) {
+    this.words = new Int32Array(buffer);
+  }
 
   stripeOf(owner: number, index: number): number {
     return (Math.imul(owner, 0x9e3779b1) + index) & (STRIPES - 1);
@@ -56,7 +71,22 @@ export class NameLocks {
  *     words:  [ operations inside | thread that closed it, or 0 ]
  */
 export class Gate {
-  readonly #words = new Int32Array(new SharedArrayBuffer(8));
+  readonly #words: Int32Array;
+  readonly #inside: number;
+  readonly #closer: number;
+
+  readonly #passed: () => void;
+
+  /**
+   * A gate is two words: those of `words` from `at` on. `passed` is called by whoever has entered or closed it: only
+   * then does it know what those before have done.
+   */
+  constructor(words: Int32Array = new Int32Array(new SharedArrayBuffer(8)), at = 0, passed = (): void => undefined) {
+    this.#words = words;
+    this.#inside = at;
+    this.#closer = at + 1;
+    this.#passed = passed;
+  }
 
   enter(): void {
     for (let closedBy = this.tryEnter(); closedBy !== 0; closedBy = this.tryEnter()) this.waitFor(closedBy);
@@ -64,27 +94,33 @@ export class Gate {
 
   /** Enters unless it is closed. @returns the thread that closed it, or 0 */
   tryEnter(): number {
-    Atomics.add(this.#words, 0, 1);
-    const closedBy = Atomics.load(this.#words, 1);
+    Atomics.add(this.#words, this.#inside, 1);
+    const closedBy = Atomics.load(this.#words, this.#closer);
     if (closedBy !== 0) this.leave();
+    else this.#passed();
     return closedBy;
   }
 
   /** Sleeps while the thread that closed it has it closed. */
   waitFor(closedBy: number): void {
-    waiting.wait(this.#words, 1, closedBy);
+    waiting.wait(this.#words, this.#closer, closedBy);
   }
 
   leave(): void {
-    if (Atomics.sub(this.#words, 0, 1) === 1 && Atomics.load(this.#words, 1) !== 0) Atomics.notify(this.#words, 0);
+    if (Atomics.sub(this.#words, this.#inside, 1) === 1 && Atomics.load(this.#words, this.#closer) !== 0) {
+      Atomics.notify(this.#words, this.#inside);
+    }
   }
 
   close(thread: number): void {
-    acquire(this.#words, 1, thread);
+    acquire(this.#words, this.#closer, thread);
     try {
-      for (let inside = Atomics.load(this.#words, 0); inside !== 0; inside = Atomics.load(this.#words, 0)) {
-        waiting.wait(this.#words, 0, inside);
+      for (;;) {
+        const inside = Atomics.load(this.#words, this.#inside);
+        if (inside === 0) break;
+        waiting.wait(this.#words, this.#inside, inside);
       }
+      this.#passed();
     } catch (error) {
       this.open();
       throw error;
@@ -92,7 +128,7 @@ export class Gate {
   }
 
   open(): void {
-    release(this.#words, 1);
+    release(this.#words, this.#closer);
   }
 }
 

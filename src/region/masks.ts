@@ -1,8 +1,8 @@
 import type { Memory } from "../memory/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState } from "./core.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import type { Shape } from "./geometry.ts";
+import type { InstanceState } from "./instance-state.ts";
 import type { LayerView } from "./layer-view.ts";
 import { acquire, release } from "./locks.ts";
 
@@ -83,7 +83,7 @@ export class Masks {
       writer.claim(page, layer.owner, kind.table, table, 0);
       writer.fence();
       masks.set(table, page);
-      layer.maskPages++;
+      writer.core.owners.addMaskPages(layer.owner, 1);
       return page;
     } finally {
       release(words, stripe);

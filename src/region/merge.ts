@@ -1,8 +1,8 @@
 import { kind } from "./claim.ts";
-import type { InstanceState } from "./core.ts";
 import type { Directory } from "./directory.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
 import type { InstanceOperations } from "./instance-operations.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { LayerView } from "./layer-view.ts";
 import { recordState } from "./layout.ts";
 
@@ -40,8 +40,8 @@ export class Merge {
   #free(layer: InstanceState): void {
     const pages = this.#instances.pagesOf(layer);
     this.#instances.withdrawAll(pages);
-    layer.pages = 0;
-    layer.maskPages = 0;
+    this.#writer.core.addPages(layer, -layer.pages);
+    this.#writer.core.owners.addMaskPages(layer.owner, -layer.maskPages);
     this.#directory.end(layer);
     layer.parent = undefined;
   }
@@ -128,8 +128,8 @@ export class Merge {
       writer.fence();
       child.table(kind.table).set(table, page);
       masks.set(table, 0);
-      child.maskPages++;
-      layer.maskPages--;
+      writer.core.owners.addMaskPages(child.owner, 1);
+      writer.core.owners.addMaskPages(layer.owner, -1);
       return;
     }
     const content = writer.memory.bytes(writer.core.shape.pageOffset(page), writer.core.shape.pageBytes);
@@ -139,7 +139,7 @@ export class Merge {
     });
     writer.fence();
     masks.set(table, 0);
-    layer.maskPages--;
+    writer.core.owners.addMaskPages(layer.owner, -1);
     this.#instances.withdrawAll([page]);
   }
 }

@@ -18,9 +18,12 @@ import { PageOperations } from "./page-operations.ts";
 import { asideOf } from "./quarantine.ts";
 import { recordsChecksum } from "./read-directory.ts";
 import { type Opening, recover, writeLife } from "./recover.ts";
+import type { RegionHandle } from "./region-handle.ts";
 import { RunOperations } from "./run-operations.ts";
+import { livingBeside, type SharedParts, shareParts } from "./shared-parts.ts";
 import { writeState } from "./state-record.ts";
 import { isThin, ThinChunks } from "./thin-chunks.ts";
+import { readEpochs, stoodStill } from "./thread-epoch.ts";
 
 /** The thread that opens a region, in lock words. */
 const WRITER = 1;
@@ -42,6 +45,8 @@ export interface StartReport {
   readonly healed: number;
   /** Time from the first read to the last store of recovery, ms. */
   readonly openMs: number;
+  /** Read beside a writer at work: what is found may be from before and after a change that it was making. */
+  readonly provisional: boolean;
   /** The owner before, when there was one. */
   readonly previousPid: number | undefined;
 }
@@ -85,9 +90,10 @@ export class OpenRegion {
    */
   static *open(memory: Memory): Steps<OpenRegion> {
     const began = performance.now();
+    const before = readEpochs(memory);
     const analysis = yield* analyzing(memory);
     if (analysis.findings.length > 0) throw corruption(analysis, memory);
-    const core = new RegionCore(analysis, memory.ranges[0].source);
+    const core = RegionCore.open(memory, analysis);
     const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
     if (opening !== undefined) {
@@ -105,11 +111,27 @@ export class OpenRegion {
       recovered: analysis.recovered,
       healed: healedOf(analysis),
       openMs: performance.now() - began,
+      provisional: reason === "in-use" && !stoodStill(before, readEpochs(memory)),
       previousPid: lastOwnerOf(analysis.state),
     };
     const region = new OpenRegion(memory, core, start, opening, WRITER);
     if (opening !== undefined) region.layers.finishDeleting();
     return region;
+  }
+
+  /** What another thread joins with, beside the memory. */
+  share(): Omit<RegionHandle, "memory"> {
+    const { core, start } = this;
+    core.refuseUnusable();
+    core.watch();
+    return { geometry: core.geometry, state: core.state, start, buffers: shareParts(core.shared) };
+  }
+
+  /** The region that another thread has shared, for this one. @throws POISONED */
+  static join(memory: Memory, { geometry, state, start }: RegionHandle, shared: SharedParts): OpenRegion {
+    const core = RegionCore.join({ memory, geometry, state, shared });
+    core.refuseUnusable();
+    return new OpenRegion(memory, core, start, undefined, shared.thread);
   }
 
   /** The same region for another thread, with that thread's own handle of the memory. */
@@ -133,12 +155,14 @@ export class OpenRegion {
     }
   }
 
-  /** Raises the format version to the one of this program. @throws READ_ONLY, POISONED, EIO */
+  /** Raises the format version to that of this program. @throws EBUSY beside other threads; READ_ONLY, POISONED, EIO */
   upgrade(): void {
     const { core, memory } = this;
     core.refuseUnusable();
     if (memory.readOnly) throw new PerdureError("READ_ONLY", `${core.source} was opened read-only`);
     if (core.geometry.version === formatVersion) return;
+    const others = livingBeside(core.shared);
+    if (others > 0) throw new PerdureError("EBUSY", `${others} other threads have ${core.source} open`);
     const geometry = { ...core.geometry, version: formatVersion };
     try {
       writeGeometry(memory, core.shape, geometry);
@@ -164,14 +188,26 @@ export class OpenRegion {
 
   // Behind the lock of the record: another thread may be raising the mark.
   #generationOnMedia(): number {
-    acquire(this.core.stateLock, 0, this.#thread);
-    try {
+    return this.#withState(() => {
       const slot = this.memory.bytes(stateSlots.a, stateLayout.sizeBytes);
       const generation = isSealed(slot, stateLayout.fields.crc) ? stateLayout.decode(slot).generation : 0;
       this.memory.refuseLost();
       return generation;
+    });
+  }
+
+  #withState<T>(act: () => T): T {
+    const { epoch } = this.pages.writer;
+    epoch.enter();
+    try {
+      acquire(this.core.stateLock, 0, this.#thread);
+      try {
+        return act();
+      } finally {
+        release(this.core.stateLock, 0);
+      }
     } finally {
-      release(this.core.stateLock, 0);
+      epoch.leave();
     }
   }
 
@@ -186,13 +222,10 @@ export class OpenRegion {
     core.refuseUnusable();
     if (memory.readOnly || core.state.failedStarts === 0) return;
     this.refuseForeign();
-    acquire(core.stateLock, 0, this.#thread);
     try {
-      writeState(memory, core, { failedStarts: 0 });
+      this.#withState(() => writeState(memory, core, { failedStarts: 0 }));
     } catch (error) {
       throw core.failed(error);
-    } finally {
-      release(core.stateLock, 0);
     }
   }
 
@@ -200,20 +233,41 @@ export class OpenRegion {
    * Makes the state "closed", with checksums of the frame table that the next open verifies. A poisoned region stays
    * as it is: the next open recovers it.
    *
-   * @throws EBUSY while pages are held; EIO, MEMORY_LOST, POISONED; ENOENT when the file was deleted meanwhile
+   * In a thread that joined others nothing but that thread's use of the region ends.
+   *
+   * @throws EBUSY while pages are held in this thread, or others have the region open; EIO, MEMORY_LOST, POISONED;
+   * ENOENT when the file was deleted meanwhile
    */
   close(): void {
     const { core } = this;
     if (core.closed) return;
-    if (core.pins.size > 0) throw new PerdureError("EBUSY", `${core.pins.size} pages of ${core.source} are still held`);
+    if (core.pins.own > 0) throw new PerdureError("EBUSY", `${core.pins.own} pages of ${core.source} are still held`);
+    if (this.#thread === 1) this.#closeForAll();
+    core.closed = true;
+    core.shared.threads.leave(this.#thread);
+  }
+
+  // The mapping ends with the owner, and with it all views of all threads: so the others go first.
+  #closeForAll(): void {
+    const { core } = this;
+    core.words.beginClose();
+    let isClosed = false;
     try {
+      const others = livingBeside(core.shared);
+      if (others > 0) {
+        throw new PerdureError("EBUSY", `${others} other threads have ${core.source} open`, {
+          remedy: "close the region in every worker, or end the workers; then close it here",
+        });
+      }
       if (this.#opening !== undefined && !core.isPoisoned) this.#writeEnd(this.#opening);
+      isClosed = true;
     } catch (error) {
       // Closing once more gives the memory up as it is; the next open recovers it.
-      core.poison(error);
+      if (!isPerdureError(error, "EBUSY")) core.poison(error);
       throw error;
+    } finally {
+      core.words.endClose(isClosed);
     }
-    core.closed = true;
   }
 
   #writeEnd(opening: Opening): void {

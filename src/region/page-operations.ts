@@ -1,7 +1,8 @@
 import { assert, PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
-import { type InstanceState, missingOf, type RegionCore } from "./core.ts";
+import { missingOf, type RegionCore } from "./core.ts";
 import { type Draft, type FrameWriter, refuseQuota } from "./frame-writer.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { LayerView } from "./layer-view.ts";
 import { acquire, enterBoth, release } from "./locks.ts";
 import { Masks } from "./masks.ts";
@@ -34,22 +35,44 @@ export class PageOperations {
     this.#masks = new Masks(writer, this.view);
   }
 
-  /** The page at a place; where there is none, one of zeroes, or a copy of the one shared. @throws ENOSPC, EINVAL */
+  /**
+   * Holds the page at a place; where there is none, one of zeroes, or a copy of the one shared.
+   *
+   * @throws ENOSPC, EINVAL
+   */
   ensure(instance: InstanceState, kindNumber: number, index: number): number {
     const stripe = this.#begin(instance, index);
     try {
       const table = instance.table(kindNumber);
       const present = table.get(index);
-      if (present !== 0) return present;
+      if (present !== 0) return this.#core.pins.hold(present);
       const shared = this.#inherited(instance, kindNumber, index);
       const draft = this.writer.take(instance);
       if (shared === 0) this.writer.zero(draft);
       else this.writer.fillFrom(draft, shared);
-      return this.#publish(instance, table, kindNumber, index, draft);
+      return this.#core.pins.hold(this.#publish(instance, table, kindNumber, index, draft));
     } catch (error) {
       throw this.#core.failed(error);
     } finally {
       this.#end(instance, stripe);
+    }
+  }
+
+  /** Holds the page that a snapshot, or an instance of a reader, shows at an index. @returns 0 when there is none */
+  holdShown(instance: InstanceState, index: number): number {
+    const isAlone = this.writer.memory.readOnly;
+    if (!isAlone) this.writer.epoch.enter();
+    try {
+      if (!isAlone) instance.gate.enter();
+      try {
+        instance.refuseOutside(index);
+        const page = this.view.find(instance, index);
+        return page === 0 ? 0 : this.#core.pins.hold(page);
+      } finally {
+        if (!isAlone) instance.gate.leave();
+      }
+    } finally {
+      if (!isAlone) this.writer.epoch.leave();
     }
   }
 
@@ -118,14 +141,19 @@ export class PageOperations {
   handOver(from: Place, to: Place): void {
     refuseLoss(from, to);
     this.writer.refuseUnwritable();
-    enterBoth(from.instance.gate, to.instance.gate);
+    this.writer.epoch.enter();
     try {
-      this.#handOverInside(from, to);
-    } catch (error) {
-      throw this.#core.failed(error);
+      enterBoth(from.instance.gate, to.instance.gate);
+      try {
+        this.#handOverInside(from, to);
+      } catch (error) {
+        throw this.#core.failed(error);
+      } finally {
+        if (to.instance !== from.instance) to.instance.gate.leave();
+        from.instance.gate.leave();
+      }
     } finally {
-      if (to.instance !== from.instance) to.instance.gate.leave();
-      from.instance.gate.leave();
+      this.writer.epoch.leave();
     }
   }
 
@@ -134,7 +162,17 @@ export class PageOperations {
   /** Enters the instance and locks the name. @returns the stripe that `#end` is to release */
   #begin(instance: InstanceState, index: number): number {
     this.writer.refuseUnwritable();
-    instance.gate.enter();
+    this.writer.epoch.enter();
+    try {
+      instance.gate.enter();
+      return this.#beginInside(instance, index);
+    } catch (error) {
+      this.writer.epoch.leave();
+      throw error;
+    }
+  }
+
+  #beginInside(instance: InstanceState, index: number): number {
     try {
       instance.refuseOutside(index);
       instance.refuseReadOnly();
@@ -162,6 +200,7 @@ export class PageOperations {
   #end(instance: InstanceState, stripe: number): void {
     release(this.#locks, stripe);
     instance.gate.leave();
+    this.writer.epoch.leave();
   }
 
   /** Fills a draft with the old page, or zeroes, and what is written over it. */
@@ -269,7 +308,7 @@ export class PageOperations {
 /** True when the page is the head or a tail of an aligned run. */
 export function isRunPart(writer: FrameWriter, page: number): boolean {
   assert(page < writer.core.shape.pages, "a page of the region");
-  return writer.isTail(page) || (page + 1 < writer.core.state.marks[0] && writer.follows(page, page + 1));
+  return writer.isTail(page) || (page + 1 < writer.core.words.mark && writer.follows(page, page + 1));
 }
 
 /**

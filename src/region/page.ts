@@ -1,6 +1,7 @@
 import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import type { RegionCore } from "./core.ts";
+import type { FrameWriter } from "./frame-writer.ts";
 import { readSealed, sealAgain, unsealPages } from "./seals.ts";
 
 /**
@@ -12,6 +13,7 @@ export class Page implements Disposable {
   readonly index: number;
   /** Its page number in the region. */
   readonly number: number;
+  readonly #writer: FrameWriter;
   readonly #memory: Memory;
   readonly #core: RegionCore;
   readonly #pages: number;
@@ -20,23 +22,29 @@ export class Page implements Disposable {
   /** What a reader was given: its mapping must not be touched where the file has a hole. */
   #copy: Uint8Array | undefined;
 
-  /** `isCopy`: it belongs to a snapshot, so what is given out is a copy. */
+  /** Takes over pages that are held. `isCopy`: it belongs to a snapshot, so what is given out is a copy. */
   constructor(
-    memory: Memory,
-    core: RegionCore,
+    writer: FrameWriter,
     number: number,
     index: number,
     { pages = 1, isCopy = false }: { pages?: number; isCopy?: boolean } = {},
   ) {
+    const { memory, core } = writer;
     this.#isCopy = isCopy || memory.readOnly;
-    // Stores through a view cannot be followed: a page that is held to be written is not sealed.
-    if (core.shape.hasSeals && !this.#isCopy) unsealPages(memory, core, number, pages);
+    this.#writer = writer;
     this.#memory = memory;
     this.#core = core;
     this.number = number;
     this.index = index;
     this.#pages = pages;
-    for (let k = 0; k < pages; k++) core.pins.set(number + k, (core.pins.get(number + k) ?? 0) + 1);
+    // Stores through a view cannot be followed: a page that is held to be written is not sealed.
+    if (!core.shape.hasSeals || this.#isCopy) return;
+    try {
+      unsealPages(writer, number, pages);
+    } catch (error) {
+      this.#letGo();
+      throw error;
+    }
   }
 
   /**
@@ -87,12 +95,11 @@ export class Page implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#held) return;
     this.#held = false;
-    for (let k = 0; k < this.#pages; k++) {
-      const count = this.#core.pins.get(this.number + k) ?? 0;
-      if (count > 1) this.#core.pins.set(this.number + k, count - 1);
-      else this.#core.pins.delete(this.number + k);
-    }
-    if (!this.#core.shape.hasSeals || this.#isCopy || this.#core.closed || this.#core.isPoisoned) return;
-    sealAgain(this.#memory, this.#core, this.number, this.#pages);
+    if (!this.#core.shape.hasSeals || this.#isCopy || this.#core.closed || this.#core.isPoisoned) this.#letGo();
+    else sealAgain(this.#writer, this.number, this.#pages);
+  }
+
+  #letGo(): void {
+    for (let k = 0; k < this.#pages; k++) this.#core.pins.letGo(this.number + k);
   }
 }

@@ -19,7 +19,7 @@ import {
   recordState,
   regionOwner,
 } from "./layout.ts";
-import { type ChunkArena, PageTable } from "./page-table.ts";
+import type { ChunkArena } from "./page-table.ts";
 import { limitOf, maxSizeOf, recordCapacity, recordSlots } from "./records.ts";
 
 /** Two claims of one name after a killed replace: the newer revision wins. Anything else is corruption. */
@@ -109,8 +109,8 @@ export function newInstance(record: InstanceRecord, pageBytes: number, arena: Ch
     record,
     ends: false,
     limit: limitOf(record.sizeBytes, pageBytes),
-    data: new PageTable(arena),
-    masks: new PageTable(arena),
+    data: arena.table(record.owner, kind.data),
+    masks: arena.table(record.owner, kind.table),
     pages: 0,
     maskPages: 0,
     tails: 0,

@@ -5,7 +5,15 @@ import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { healGeometryCopy, writeGeometry } from "./geometry.ts";
-import { lifeLayout, maxLives, type RegionStateRecord, recordLayout, stateSlots, superblockOffsets } from "./layout.ts";
+import {
+  epochsLayout,
+  lifeLayout,
+  maxLives,
+  type RegionStateRecord,
+  recordLayout,
+  stateSlots,
+  superblockOffsets,
+} from "./layout.ts";
 import { blankRecord, writeRecord } from "./records.ts";
 import { writeState } from "./state-record.ts";
 
@@ -34,13 +42,18 @@ export function recover(memory: Memory, core: RegionCore, analysis: Analysis, op
   writeLife(memory, opening, 0);
   if (analysis.isTornUpgrade) writeGeometry(memory, core.shape, analysis.geometry);
   if (analysis.isCopyStale) healGeometryCopy(memory, core.shape, analysis.geometry);
-  healRecords(memory, analysis);
+  // The dead owner's threads may have left them odd: scans would wait for ever.
+  memory.zero(superblockOffsets.epochs, epochsLayout.sizeBytes);
   const writer = new FrameWriter(memory, core, 1);
+  writer.epoch.enter();
+  writer.epoch.change();
+  healRecords(memory, analysis);
   restateRecords(memory, core, analysis);
   giveBack(writer, analysis);
   freePages(writer, analysis.plan.free);
   freePages(writer, analysis.plan.freeTails);
   endRecords(memory, core, analysis);
+  writer.epoch.leave();
 }
 
 /** Writes the entry of a generation in the table of lives; at the close once more, with its end. */
@@ -74,7 +87,7 @@ function healRecords(memory: Memory, analysis: Analysis): void {
 function restateRecords(memory: Memory, core: RegionCore, analysis: Analysis): void {
   for (const owner of analysis.plan.restate) {
     const instance = core.instances.get(owner);
-    if (instance !== undefined) instance.record = writeRecord(memory, core, instance.record);
+    if (instance !== undefined) instance.known = writeRecord(memory, core, instance.known);
   }
 }
 

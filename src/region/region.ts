@@ -10,7 +10,6 @@ import {
 } from "../base/index.ts";
 import { type Attached, attaching } from "../format/index.ts";
 import type { Memory, Survival } from "../memory/index.ts";
-import type { InstanceState } from "./core.ts";
 import { Instance } from "./instance.ts";
 import {
   byNames,
@@ -21,10 +20,12 @@ import {
   infoOf,
 } from "./instance-info.ts";
 import { refuseBadQuota } from "./instance-operations.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { attributeBytes, formatType, recordState } from "./layout.ts";
 import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
+import { isRegionHandle, joinRegion, type RegionHandle, shareRegion } from "./region-handle.ts";
 import { openingRegionMemory, type RegionOptions } from "./region-memory.ts";
 import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
 import { HealthTimer, validateProtection } from "./start-protection.ts";
@@ -106,15 +107,36 @@ export class PageRegion implements Disposable {
     this.#healthTimer = new HealthTimer(() => this.healthy(), options);
   }
 
-  /** Opens the region in a memory that the caller made; closing the region closes the memory. */
+  /**
+   * Opens a region that another thread of this process has open and shared; or the region in a memory that the caller
+   * made, and then closing the region closes the memory.
+   *
+   * @throws CLOSED, POISONED, EBUSY (64 threads have it open); with a memory what `open` throws
+   */
   static attach<T extends PageRegion>(
     this: new (
       memory: Memory,
       attached: Attached<OpenRegion>,
     ) => T,
-    memory: Memory,
+    from: Memory | RegionHandle,
   ): T {
-    return new this(memory, atOnce(attachNative(memory)));
+    if (!isRegionHandle(from)) return new this(from, atOnce(attachNative(from)));
+    const { memory, attached } = joinRegion(from);
+    return new this(memory, attached);
+  }
+
+  /**
+   * Makes a handle with which the worker threads of this process open the region by `Region.attach(handle)`; it goes to
+   * them by `workerData` or `postMessage`. All of them may read and write everything. Only the main thread shares.
+   *
+   * A thread that ends while it changes something (by `worker.terminate()`, by an exception that the operation did not
+   * expect, without memory) poisons the region for all of them; it is noticed at the latest when another has waited for
+   * it for a second, or when the owner closes.
+   *
+   * @throws READ_ONLY, EINVAL, CLOSED, POISONED
+   */
+  share(): RegionHandle {
+    return shareRegion(this.#memory, this.#attached.handle);
   }
 
   /** How this open went. */
@@ -356,11 +378,15 @@ export class PageRegion implements Disposable {
 /** A scan beside a writer at work can meet it in the middle of a change; it does not meet it every time. */
 const READ_TRIES = 5;
 const READ_PAUSE_MS = 50;
+/** A writer that is always at work lets no scan stand still: then the first sound one has to do. */
+const STILL_TRIES = 3;
 
 async function attachWhenSound(memory: Memory, options: LongOptions): Promise<Attached<OpenRegion>> {
   for (let tries = 1; ; tries++) {
     try {
-      return await inTurns(attachNative(memory), options);
+      const attached = await inTurns(attachNative(memory), options);
+      if (!attached.handle.start.provisional || tries >= STILL_TRIES) return attached;
+      attached.detach();
     } catch (error) {
       if (!isPerdureError(error, "CORRUPT") || !memory.readOnly || !memory.hasWriter) throw error;
       if (tries === READ_TRIES) throw beingChanged(memory.ranges[0].source, error);

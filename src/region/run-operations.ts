@@ -1,8 +1,8 @@
 import { PerdureError } from "../base/index.ts";
 import { windowBytes } from "../memory/index.ts";
 import { kind } from "./claim.ts";
-import type { InstanceState } from "./core.ts";
 import type { Durable, FrameWriter } from "./frame-writer.ts";
+import type { InstanceState } from "./instance-state.ts";
 import { isRunPart, refuseFresh } from "./page-operations.ts";
 
 /** The first page of an aligned run and how many pages it has. */
@@ -24,7 +24,7 @@ export class RunOperations {
     this.#writer = writer;
   }
 
-  /** @throws EINVAL (order, index), EEXIST (a page of the range is there and is not this run), ENOSPC */
+  /** Holds a run. @throws EINVAL (order, index), EEXIST (a page of the range is there and is not this run), ENOSPC */
   ensure(instance: InstanceState, index: number, order: number): Run {
     const length = this.#lengthOf(order);
     return this.#writer.alone(instance, () => {
@@ -37,15 +37,15 @@ export class RunOperations {
       refuseFresh(instance);
       refuseLayered(instance);
       const present = this.#find(instance, index);
-      if (present !== undefined && present.index === index && present.pages === length) return present;
+      if (present !== undefined && present.index === index && present.pages === length) return this.#hold(present);
       const table = instance.table(kind.data);
       const taken = table.next(index, index + length);
       if (taken !== index + length) throw new PerdureError("EEXIST", `there is a page at index ${taken} already`);
       const page = this.#claim(instance, index, length);
       for (let k = 0; k < length; k++) table.set(index + k, page + k);
       this.#writer.core.addPages(instance, length);
-      instance.tails += length - 1;
-      return { page, pages: length, index };
+      this.#writer.core.owners.addTails(instance.owner, length - 1);
+      return this.#hold({ page, pages: length, index });
     });
   }
 
@@ -64,10 +64,15 @@ export class RunOperations {
       const table = instance.table(kind.data);
       for (let k = 0; k < run.pages; k++) table.set(run.index + k, 0);
       this.#writer.core.addPages(instance, -run.pages);
-      instance.tails -= run.pages - 1;
+      this.#writer.core.owners.addTails(instance.owner, 1 - run.pages);
       // Not even the head's page is reused before its tails are gone: they would hang on to the next claim there.
       for (let k = 0; k < run.pages; k++) this.#writer.core.freePages.release(run.page + k);
     });
+  }
+
+  #hold(run: Run): Run {
+    for (let k = 0; k < run.pages; k++) this.#writer.core.pins.hold(run.page + k);
+    return run;
   }
 
   #claim(instance: InstanceState, index: number, length: number): number {
@@ -89,7 +94,7 @@ export class RunOperations {
     if (page === 0 || !isRunPart(writer, page)) return undefined;
     while (writer.isTail(page)) page--;
     let end = page + 1;
-    while (end < writer.core.state.marks[0] && writer.follows(end - 1, end)) end++;
+    while (end < writer.core.words.mark && writer.follows(end - 1, end)) end++;
     return { page, pages: end - page, index: writer.indexOf(page) };
   }
 

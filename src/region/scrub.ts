@@ -62,10 +62,10 @@ export async function scrubRegion(region: OpenRegion, options: ScrubOptions): Pr
   const { signal, onProgress } = options;
   const step = Math.max(1, TURN_BYTES / shape.pageBytes);
   const first = shape.firstPage;
-  for (let page = first; page < core.state.marks[0]; page += step) {
+  for (let page = first; page < core.words.mark; page += step) {
     signal?.throwIfAborted();
     core.refuseUnusable();
-    const mark = core.state.marks[0];
+    const mark = core.words.mark;
     const end = Math.min(page + step, mark);
     scrub.pages(page, end);
     onProgress?.({ donePages: end - first, pages: mark - first });

@@ -3,7 +3,9 @@ import { type Memory, persist } from "../memory/index.ts";
 import { kind, kindOf, ownerOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
+import type { FrameWriter } from "./frame-writer.ts";
 import { type Shape, sealBytes } from "./geometry.ts";
+import { acquire, release } from "./locks.ts";
 
 // The seal table: one word a page, the CRC-32 of its content, or 0 where the page is not sealed. A seal is stored when
 // its page is a draft, and is durable before the page is claimed; it stands by page number, so it follows a page that
@@ -65,44 +67,68 @@ export function sealPages(memory: Memory, shape: Shape, first: number, pages: nu
 }
 
 /**
- * Takes the seals off pages that are about to be changed through a view, which nothing can follow. Durable before the
- * view is handed out: no crash finds a seal over content that it does not belong to.
+ * Takes the seals off pages that are held and about to be changed through a view, which nothing can follow. Durable
+ * before the view is handed out: no crash finds a seal over content that it does not belong to.
  *
  * @throws DATA_CORRUPT when one of them is damaged: the seal that it gets later would hide that; EIO
  */
-export function unsealPages(memory: Memory, core: RegionCore, first: number, pages: number): void {
-  const { shape } = core;
-  let isSealed = false;
+export function unsealPages(writer: FrameWriter, first: number, pages: number): void {
+  const { memory, core } = writer;
   for (let page = first; page < first + pages; page++) {
-    isSealed ||= readSeal(memory, shape, page) !== 0;
-    refuseDamaged(memory, core, page);
+    withSealLock(writer, page, () => refuseDamaged(memory, core, page));
   }
-  if (!isSealed) return;
-  try {
-    for (let page = first; page < first + pages; page++) memory.commit32(shape.sealOffset(page), 0);
-    persist(memory, shape.sealOffset(first), pages * sealBytes);
-  } catch (error) {
-    throw core.failed(error);
-  }
+  for (let page = first; page < first + pages; page++)
+    withSealLock(writer, page, () => unseal(memory, core.shape, page));
+}
+
+function unseal(memory: Memory, shape: Shape, page: number): void {
+  if (readSeal(memory, shape, page) === 0) return;
+  memory.commit32(shape.sealOffset(page), 0);
+  persist(memory, shape.sealOffset(page), sealBytes);
 }
 
 /**
- * Seals those of the pages again that nobody holds any longer. The content is durable before the seal is stored: a
- * crash in between leaves a page without a seal.
+ * Lets pages go, and seals those of them again that nobody holds any longer. The content is durable before the seal is
+ * stored: a crash in between leaves a page without a seal.
  *
  * @throws EIO
  */
-export function sealAgain(memory: Memory, core: RegionCore, first: number, pages: number): void {
-  const { shape, pins } = core;
+export function sealAgain(writer: FrameWriter, first: number, pages: number): void {
+  let page = first;
   try {
-    for (let page = first; page < first + pages; page++) {
-      if (!pins.has(page)) memory.flush(shape.pageOffset(page), shape.pageBytes);
+    for (; page < first + pages; page++) withSealLock(writer, page, () => letGoSealed(writer, page));
+  } finally {
+    // After an error the others are let go without a seal.
+    for (page++; page < first + pages; page++) writer.core.pins.letGo(page);
+  }
+}
+
+function letGoSealed({ memory, core: { shape, pins } }: FrameWriter, page: number): void {
+  pins.letGo(page);
+  if (pins.has(page)) return;
+  persist(memory, shape.pageOffset(page), shape.pageBytes);
+  sealPages(memory, shape, page, 1);
+  memory.fence();
+}
+
+// Whoever holds a page looks at its seal only behind this lock, and so does whoever seals it since nobody holds it: so
+// no thread seals what another is about to change.
+function withSealLock(writer: FrameWriter, page: number, act: () => void): void {
+  const { core, epoch, thread } = writer;
+  const { words } = core.names;
+  const stripe = core.names.stripeOf(0, page);
+  epoch.enter();
+  try {
+    acquire(words, stripe, thread);
+    try {
+      act();
+    } catch (error) {
+      throw core.failed(error);
+    } finally {
+      release(words, stripe);
     }
-    memory.fence();
-    for (let page = first; page < first + pages; page++) if (!pins.has(page)) sealPages(memory, shape, page, 1);
-    memory.fence();
-  } catch (error) {
-    throw core.failed(error);
+  } finally {
+    epoch.leave();
   }
 }
 

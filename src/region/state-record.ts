@@ -16,10 +16,10 @@ export function writeState(
   change: Partial<RegionStateRecord>,
   loser: number = stateSlots.a,
 ): void {
-  const next = { ...core.state, ...change, sequence: core.nextSequence() };
+  const next = { ...core.currentState(), ...change, sequence: core.nextSequence() };
   const encoded = seal(stateLayout.encode(next), stateLayout.fields.crc);
   writeDual(memory, loser, loser === stateSlots.a ? stateSlots.b : stateSlots.a, encoded);
-  core.state = next;
+  core.changeState(next);
 }
 
 /** Writes the entries of fresh pages: FREE, or META for metadata. They are unreachable: above the mark. */
@@ -46,12 +46,12 @@ export function writeFreshEntries(memory: Memory, shape: Shape, from: number, en
  */
 export function raiseMark(memory: Memory, core: RegionCore): void {
   const { shape } = core;
-  const from = core.state.marks[0];
+  const from = core.words.mark;
   const end = Math.min(from + shape.chunkPages, shape.pages);
   core.chunks?.allocateEntries(from, end);
   try {
     writeFreshEntries(memory, shape, from, end);
-    writeState(memory, core, { marks: [end, ...core.state.marks.slice(1)] });
+    writeState(memory, core, { marks: [end, ...core.currentState().marks.slice(1)] });
   } catch (error) {
     throw core.failed(error);
   }

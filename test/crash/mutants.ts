@@ -202,9 +202,9 @@ export const mutants: readonly Mutant[] = [
   {
     name: "sequences restart at every open",
     rule: "3",
-    file: "region/core",
-    find: "this.#sequence = analysis.sequence;",
-    replace: "this.#sequence = 0;",
+    file: "region/shared-parts",
+    find: "words.sequence = sequence;",
+    replace: "words.sequence = 0;",
     model: "kill",
   },
   {
@@ -251,7 +251,7 @@ export const mutants: readonly Mutant[] = [
     rule: "2",
     file: "region/merge",
     find: `this.#instances.withdrawAll(pages);
-        layer.pages = 0;
+        this.#writer.core.addPages(layer, -pages.length);
         this.#directory.end(layer);`,
     replace: "this.#directory.end(layer); this.#instances.withdrawAll(pages);",
     model: "kill",
@@ -327,8 +327,8 @@ export const mutants: readonly Mutant[] = [
     name: "recovery does not heal records",
     rule: "recovery",
     file: recovery,
-    find: "healRecords(memory, analysis);\n    const writer",
-    replace: "const writer",
+    find: "healRecords(memory, analysis);\n    restateRecords",
+    replace: "restateRecords",
     model: "kill",
   },
   {
@@ -368,8 +368,8 @@ export const mutants: readonly Mutant[] = [
     name: "operations do not drain before a delete or a resize",
     rule: "8",
     file: "region/locks",
-    find: "inside !== 0;",
-    replace: "false;",
+    find: "if (inside === 0)",
+    replace: "if (true)",
     model: "threads-kill",
   },
   {

@@ -47,12 +47,12 @@ function printReport(stream: NodeJS.WriteStream, report: CheckReport): void {
   ]);
   const left = Object.entries({ ...recovered, healed }).filter(([, count]) => count > 0);
   if (left.length > 0) {
-    const heading = report.provisional ? "Work in progress of the writer, and no damage" : "Normal after a crash";
-    print(stream, "", `${heading}${report.provisional ? "" : "; the next open for writing puts it right"}:`);
+    const afterCrash = "Normal after a crash; the next open for writing puts it right:";
+    print(stream, "", report.state === "open" ? "In use by the writer, and no damage:" : afterCrash);
     printTable(
       stream,
       [{ head: "COUNT", align: "right" }, { head: "WHAT" }],
-      left.map(([key, count]) => [String(count), afterCrash[key as keyof typeof afterCrash]]),
+      left.map(([key, count]) => [String(count), leftovers[key as keyof typeof leftovers]]),
     );
   }
   if (findingCount === 0) return;
@@ -63,7 +63,7 @@ function printReport(stream: NodeJS.WriteStream, report: CheckReport): void {
 }
 
 /** What a crash may leave behind, by its name in the report. */
-const afterCrash = {
+const leftovers = {
   losers: "pages of which another version counts",
   orphans: "pages of runs that were not finished",
   beyondSize: "pages beyond the end of an instance that was cut",
@@ -75,5 +75,5 @@ const afterCrash = {
 function describeResult(stream: NodeJS.WriteStream, { findingCount, provisional }: CheckReport): string {
   if (findingCount > 0) return paint(stream, "red", `corrupt: ${plural(findingCount, "finding")}`);
   const sound = paint(stream, "green", "no corruption");
-  return provisional ? `${sound} (provisional: a writer is at work)` : sound;
+  return provisional ? `${sound} (provisional: a writer was at work during every scan)` : sound;
 }
