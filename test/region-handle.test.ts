@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { Region } from "../src/index.ts";
 import { checkRegion } from "../src/region/index.ts";
@@ -20,10 +21,10 @@ const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 
 const TURNS = Number(process.env["PERDURE_TURNS"] ?? 3000);
 const WORKERS = 4;
 
-/** A region of small pages with an instance that all threads use. */
-async function openRegion(t: TestContext, size = "2M"): Promise<{ path: string; region: Region }> {
+/** A region, by default of small pages, with an instance that all threads use. */
+async function openRegion(t: TestContext, size = "2M", pageSize = "512"): Promise<{ path: string; region: Region }> {
   const path = join(memoryFolder(t), "region");
-  await (await Region.open(path, { create: true, size, pageSize: 512 })).close();
+  await (await Region.open(path, { create: true, size, pageSize })).close();
   const region = await Region.open(path);
   region.instance("test", COMMON, { create: true });
   return { path, region };
@@ -89,6 +90,25 @@ const filled = (region: Region, byte: number): Uint8Array => new Uint8Array(regi
 const mappingsOf = (path: string): number => readFileSync("/proc/self/maps", "latin1").split(path).length - 1;
 
 describe("a region in two threads", () => {
+  test("a page that is read while another thread replaces it is wholly one of them", async (t) => {
+    // Pages so large that copying one takes long, and so few that each is soon used again.
+    const { region } = await openRegion(t, "2M", "128K");
+    const worker = await joined(t, region);
+    const common = region.instance("test", COMMON);
+    const answers: unknown[] = [];
+    const answered = tell(worker, "write often").then((answer) => answers.push(answer));
+    let reads = 0;
+    for (; answers.length === 0; reads++) {
+      valueOf(common.read(0));
+      await nextTurn();
+    }
+    await answered;
+    assert.deepEqual(answers, ["done"]);
+    assert.ok(reads > 10, `${reads} reads`);
+    await worker.terminate();
+    await region.close();
+  });
+
   test("each sees what the other has done, and both have one mapping", async (t) => {
     const { path, region } = await openRegion(t);
     const worker = await joined(t, region);

@@ -251,7 +251,8 @@ export const mutants: readonly Mutant[] = [
     rule: "2",
     file: "region/merge",
     find: `this.#instances.withdrawAll(pages);
-        this.#writer.core.addPages(layer, -pages.length);
+        this.#writer.core.addPages(layer, -layer.pages);
+        this.#writer.core.owners.addMaskPages(layer.owner, -layer.maskPages);
         this.#directory.end(layer);`,
     replace: "this.#directory.end(layer); this.#instances.withdrawAll(pages);",
     model: "kill",

@@ -8,6 +8,7 @@ import { type Page, Region, type RegionHandle } from "../../src/index.ts";
 export type Order =
   | "read"
   | "write"
+  | "write often"
   | "hold"
   | "let go"
   | "create"
@@ -40,6 +41,9 @@ const common = region.instance("test", "common");
 const orders: Readonly<Record<Order, () => unknown>> = {
   read: () => common.read(0)[0],
   write: () => common.write(0, new Uint8Array(region.pageBytes).fill(9)),
+  "write often": () => {
+    for (let k = 1; k <= 3000; k++) common.write(0, new Uint8Array(region.pageBytes).fill(k));
+  },
   hold: () => {
     page = common.ensure(0);
   },
