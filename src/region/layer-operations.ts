@@ -126,14 +126,24 @@ export class LayerOperations {
   publish(instance: InstanceState): void {
     this.#treeLocked(() => {
       const replaced = instance.parent;
-      this.#writer.alone(instance, () => {
-        if (!instance.isPending) throw new PerdureError("EINVAL", `"${instance.record.name}" is not pending`);
-        this.directory.name(instance, {}, replaced);
+      if (replaced === undefined) {
+        this.#name(instance);
+        return;
+      }
+      // Nothing is written to what is replaced once it is.
+      this.#writer.drained(replaced, () => {
+        this.#name(instance, replaced);
+        // Killed here there are two of the name: the next open merges the older one, as is done now.
+        this.directory.unname(replaced, recordState.deleting);
       });
-      if (replaced === undefined) return;
-      // Killed here there are two of the name: the next open merges the older one, as is done now.
-      this.directory.unname(replaced, recordState.deleting);
       this.#merge.reap(replaced);
+    });
+  }
+
+  #name(instance: InstanceState, replaced?: InstanceState): void {
+    this.#writer.alone(instance, () => {
+      if (!instance.isPending) throw new PerdureError("EINVAL", `"${instance.record.name}" is not pending`);
+      this.directory.name(instance, {}, replaced);
     });
   }
 
