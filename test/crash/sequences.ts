@@ -14,6 +14,7 @@ import {
   seeded,
 } from "../../src/testing/index.ts";
 import { checkImage } from "./checker.ts";
+import { EpochBlind } from "./epoch-blind.ts";
 import { Judge, type Tally, Violation } from "./judge.ts";
 import { choose, create, type Operation, pageBytes, write } from "./operations.ts";
 import { storeSites } from "./store-sites.ts";
@@ -32,7 +33,7 @@ export type ModelName = "kill" | "power";
 
 /** What a kind of crash may leave of a memory that starts as `image`; `exhaustive` is for the power model. */
 export function crashModel(name: ModelName, image: Uint8Array, random: Random, exhaustive?: number): CrashModel {
-  return name === "kill" ? new KillModel(image, random) : new PowerModel(image, random, exhaustive);
+  return new EpochBlind(name === "kill" ? new KillModel(image, random) : new PowerModel(image, random, exhaustive));
 }
 
 /** Made once: every region of its own would have another identity, and no state of two of them would be equal. */
