@@ -6,8 +6,9 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { type DiskInfo, type InstanceInfo, Region, type RegionInfo } from "../src/index.ts";
-import { type CliResult, memoryFolder, perdure, perdureJson } from "./support/cli.ts";
+import { type CliResult, memoryFolder, perdure, perdureJson, RunningCli, writeDisk } from "./support/cli.ts";
 import { goldenImage } from "./support/golden.ts";
+import { NbdRawClient } from "./support/nbd-raw-client.ts";
 
 const block = Buffer.alloc(4096, "perdure ");
 const KiB = 1024;
@@ -200,6 +201,21 @@ describe("quota", () => {
     assert.equal(await refused(2, "quota", path, "pram0", "--min", "2M", "--max", "1M"), "EINVAL");
     assert.equal(await refused(1, "quota", path, "nobody"), "ENOENT");
     assert.equal(await refused(1, "quota", path, "pram0", "--subsystem", "cache"), "ENOENT");
+  });
+});
+
+describe("a server", () => {
+  test("answers ENOSPC beyond a quota, and does not count snapshots among what may be written", async (t) => {
+    const path = await diskRegion(t);
+    await done("disk", "create", path, "big", "--size", "2M");
+    await done("disk", "snapshot", path, "big", "first");
+    await done("quota", path, "pram0", "--max", "64K");
+    const server = await RunningCli.serve(t, ["serve", path]);
+    assert.doesNotMatch(server.stderr, /ENOSPC/);
+    const client = await NbdRawClient.open(`${path}.sock`, "pram0");
+    t.after(() => client.vanish());
+    await writeDisk(client, 0, block);
+    await assert.rejects(writeDisk(client, 20 * block.length, block), /error 28/);
   });
 });
 

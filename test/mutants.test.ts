@@ -46,10 +46,14 @@ function searchOf({ model }: Mutant): string {
 
 function runCrashTests(program: string, mutant: Mutant): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, searchOf(mutant), ...BUDGET], (error, stdout, stderr) => {
+    execFile(process.execPath, [program, searchOf(mutant), ...BUDGET, ...scenarioOf(mutant)], (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr });
     });
   });
+}
+
+function scenarioOf({ scenario }: Mutant): string[] {
+  return scenario === undefined ? [] : ["--scenario", scenario];
 }
 
 test("every rule for stores has a mutant", () => {

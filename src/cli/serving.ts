@@ -90,9 +90,10 @@ function openDisks(region: Region, { wanted, others, source }: ServePlan, stderr
 }
 
 function warnOfOvercommitment(region: Region, disks: readonly Disk[], stderr: NodeJS.WriteStream): void {
-  const { freePages, reservePages, pageBytes } = region.info();
-  const unwritten = disks.reduce((sum, disk) => sum + disk.sizeBytes - disk.allocatedBytes, 0);
-  const room = Math.max(0, freePages - reservePages) * pageBytes;
+  const { freePages, deletedPages, reservePages, pageBytes } = region.info();
+  const writable = disks.filter((disk) => !disk.readOnly);
+  const unwritten = writable.reduce((sum, disk) => sum + disk.sizeBytes - disk.allocatedBytes, 0);
+  const room = Math.max(0, freePages + deletedPages - reservePages) * pageBytes;
   if (unwritten <= room || region.readOnly) return;
   const [wanted, left] = [formatSize(unwritten), formatSize(room)];
   print(stderr, `the disks could take ${wanted} more, the region has ${left}: writes may answer ENOSPC`);

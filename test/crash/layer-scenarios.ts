@@ -34,16 +34,22 @@ const pair = [
 ];
 /** "ann" stands on "mid", and that on "old". */
 const chain = [...pair, snapshot("ann", "mid"), write("ann", 0, 0, 21)];
-/** The same, without a mask in "mid": that of "old" would be handed to it. */
+/** "old" has masks over "low", one of them under a page; "mid" has none: the page of masks is handed to it. */
 const chainOfMasks = [
   create("ann", 300),
   ...[0, 1, 2].map((index) => write("ann", index, "both", 1 + index)),
   snapshot("ann", "low"),
   free("ann", 0),
+  write("ann", 0, "both", 7),
+  free("ann", 2),
   snapshot("ann", "old"),
   write("ann", 1, "both", 9),
   snapshot("ann", "mid"),
 ];
+/** "mid" has a mask of its own over "old", and "ann" one over both: the two are joined. */
+const twoMasks = [...pair, snapshot("ann", "mid"), free("ann", 0)];
+/** "mid" was smaller once than "old" is. */
+const shrunk = [...pair, resize("ann", 1), resize("ann", 300), snapshot("ann", "mid"), write("ann", 4, "both", 41)];
 
 const w = write("ann", 0, 0, 101);
 
@@ -106,6 +112,19 @@ export const layerScenarios: Readonly<Record<string, Scenario>> = {
     setup: chainOfMasks,
     a: remove("old"),
     b: write("ann", 0, 1, 101),
+  },
+  "a merge that joins two masks against a trim": { setup: twoMasks, a: remove("mid"), b: free("ann", 2) },
+  "a merge of what was smaller once against a write": { setup: shrunk, a: remove("mid"), b: w },
+  "a merge into what was smaller once": {
+    setup: [...pair, resize("ann", 1), resize("ann", 300)],
+    a: remove("old"),
+    b: w,
+  },
+  "a purge against a purge of what is below": { setup: chain, a: remove("ann"), b: remove("mid") },
+  "the end of a save while the layer below it is purged": {
+    setup: [...tree, createOver("cid"), changeOver("cid", 0, 31), remove("ann")],
+    a: remove("old"),
+    b: create("dan", 300),
   },
   "a merge beside a disk that is trimmed": { setup: chain, a: remove("old"), b: diskTrim("ann", 0, 3), series: true },
   "the last but one of several layers against a write of the last": { setup: tree, a: remove("old"), b: w },

@@ -2,6 +2,7 @@
  * Runs crash tests from the command line:
  *
  *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--cpu-seconds N] [--exhaustive N]
+ *         [--scenario NAME]
  *
  * SEARCH is one of `searches`. Exit code 0: clean, the last line counts in JSON what was done. 3: a promise was broken,
  * which is what a planted mutant must lead to.
@@ -10,6 +11,7 @@ import { parseArgs } from "node:util";
 import { runFormatting, runUpgrade } from "./formatting.ts";
 import { runInterleavings } from "./interleavings.ts";
 import { type Tally, Violation } from "./judge.ts";
+import { layerScenarios } from "./layer-scenarios.ts";
 import { type Budget, type ModelName, runSequences } from "./sequences.ts";
 import { runPairs, runTriples } from "./short-sequences.ts";
 import { storeSites } from "./store-sites.ts";
@@ -21,12 +23,19 @@ const searches: Readonly<Record<string, Search>> = {
   random: runSequences,
   pairs: (model, seed, { exhaustive }) => runPairs(model, seed, exhaustive),
   triples: runTriples,
-  threads: runInterleavings,
+  threads: (model, seed) => runInterleavings(model, seed),
+  // Those over layers, or the one that is named.
+  layers: (model, seed) => runInterleavings(model, seed, chosenLayers()),
   formatting: runFormatting,
   upgrade: (model, seed) => runUpgrade(model, seed),
   // All of it, slowly, for the question which stores were the last before a crash.
   sites: runForSites,
 };
+
+function chosenLayers(): typeof layerScenarios {
+  const { scenario } = values;
+  return scenario === undefined ? layerScenarios : { [scenario]: layerScenarios[scenario] };
+}
 
 function runForSites(model: ModelName, seed: number, budget: Budget): Tally {
   storeSites.record();
@@ -47,6 +56,7 @@ const { values, positionals } = parseArgs({
     seconds: { type: "string", default: "Infinity" },
     "cpu-seconds": { type: "string", default: "Infinity" },
     exhaustive: { type: "string" },
+    scenario: { type: "string" },
   },
 });
 const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];

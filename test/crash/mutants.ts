@@ -3,9 +3,10 @@
  * the compiled code in one place, and the crash tests must catch it. A mutant whose `find` is not there exactly once is
  * an error: the code has changed under it.
  */
+import { layerMutants } from "./layer-mutants.ts";
 
 /** The crash test that must catch a mutant, with how many states it may take. */
-export type MutantModel = "kill" | "power" | "threads-kill" | "threads-power";
+export type MutantModel = "kill" | "power" | "threads-kill" | "threads-power" | "layers-kill" | "layers-power";
 
 export interface Mutant {
   readonly name: string;
@@ -381,4 +382,5 @@ export const mutants: readonly Mutant[] = [
     replace: "return 0;",
     model: "threads-kill",
   },
+  ...layerMutants,
 ];
