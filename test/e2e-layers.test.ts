@@ -1,5 +1,5 @@
 // Hazard: a client that takes a snapshot for a disk it may write, a clone that writes through to its snapshot, or a
-// client that believes in memory for blocks that are shared. The clients are libnbd's; the server is stopped in between.
+// client that believes in memory for blocks that are shared. The clients are libnbd's; the server is stopped between.
 
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -43,7 +43,7 @@ async function mapOf(uri: string): Promise<number[][]> {
   return ranges.map(({ offset, length, type }) => [offset / KiB, length / KiB, type]);
 }
 
-test("a snapshot is served read-only, a clone is written on its own, and shared blocks are no allocation", async (t) => {
+test("a snapshot is served read-only, a clone is written on its own, shared blocks are no allocation", async (t) => {
   if (!requireTool(t, "nbdinfo", "nbdcopy")) return;
   const folder = memoryFolder(t);
   const region = join(folder, "r");

@@ -122,12 +122,13 @@ describe("what is frozen", () => {
       "incompatible 24+4, pageBytes 28+4, uuid 32+16, createdMs 48+8, pages 56+4, chunkPages 60+4, crc 64+4",
     "region state 512":
       "sequence 0+8, generation 8+4, state 12+4, failedStarts 16+4, ranges 20+4, pages 24+4, ownerPid 28+4, " +
-      "ownerStartTicks 32+8, bootId 40+16, marks 56+64, checksumsCrc 120+4, recordsCrc 124+4, masksCrc 128+4, crc 508+4",
+      "ownerStartTicks 32+8, bootId 40+16, marks 56+64, checksumsCrc 120+4, recordsCrc 124+4, " +
+      "masksCrc 128+4, crc 508+4",
     "life 64": "generation 0+4, pid 4+4, openedMs 8+8, closedMs 16+8, start 24+4, reason 28+4, bootId 32+16, crc 60+4",
     "instance record 512":
-      "sequence 0+8, state 8+4, owner 12+4, parent 16+4, schema 24+4, flags 28+4, sizeBytes 32+8, quotaMinPages 40+8, " +
-      "quotaMaxPages 48+8, createdMs 56+8, changedMs 64+8, source 72+4, subsystem 76+32, name 108+256, " +
-      "attributes 364+96, successor 460+4, reach 464+8, deletedMs 472+8, crc 508+4",
+      "sequence 0+8, state 8+4, owner 12+4, parent 16+4, schema 24+4, flags 28+4, sizeBytes 32+8, " +
+      "quotaMinPages 40+8, quotaMaxPages 48+8, createdMs 56+8, changedMs 64+8, source 72+4, subsystem 76+32, " +
+      "name 108+256, attributes 364+96, successor 460+4, reach 464+8, deletedMs 472+8, crc 508+4",
   };
 
   test("every field of version 1 stands where it stood; later ones may stand where nothing was", () => {

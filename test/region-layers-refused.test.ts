@@ -10,10 +10,9 @@ import { names, shared } from "./support/shared.ts";
 describe("refused is a snapshot", () => {
   test("while pages are held, since a view stores into them", () => {
     const trial = shared();
-    {
-      using _page = trial.disk.ensure(3);
-      assert.throws(() => trial.disk.snapshot("next"), refusal("EBUSY"));
-    }
+    const page = trial.disk.ensure(3);
+    assert.throws(() => trial.disk.snapshot("next"), refusal("EBUSY"));
+    page[Symbol.dispose]();
     trial.disk.snapshot("next");
     assert.deepEqual(names(trial), ["disk", "next", "snap"]);
   });

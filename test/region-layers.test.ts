@@ -257,8 +257,9 @@ describe("promotion", () => {
     assert.throws(() => disk.promote(snap), refusal("READ_ONLY"));
     assert.throws(() => disk.promote(disk), refusal("EINVAL"));
     assert.throws(() => disk.promote(other), refusal("EINVAL"));
-    using _page = disk.ensure(7);
+    const page = disk.ensure(7);
     assert.throws(() => snap.promote(disk), refusal("EBUSY"));
+    page[Symbol.dispose]();
     assert.deepEqual(texts(disk, 0), ["o0.."]);
   });
 });
@@ -310,8 +311,8 @@ describe("deleting", () => {
         clone.write(index, Buffer.from("c"));
         disk.write(2 * index, Buffer.from("d"));
       }
-      const names: Record<string, string> = { d: "disk", s: "snap", c: "clone" };
-      for (const letter of order) find(trial, names[letter]).purge();
+      const letters: Record<string, string> = { d: "disk", s: "snap", c: "clone" };
+      for (const letter of order) find(trial, letters[letter]).purge();
       assert.equal(region.info().freePages, before, order);
       assert.deepEqual(region.list(), []);
     }

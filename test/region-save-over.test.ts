@@ -1,6 +1,6 @@
 /**
- * Hazard: a save over what has the name already, of which a crash leaves a mixture, or that loses the old one before the
- * new one is whole. It is a layer over the old one and replaces it by one record.
+ * Hazard: a save over what has the name already, of which a crash leaves a mixture, or that loses the old one before
+ * the new one is whole. It is a layer over the old one and replaces it by one record.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -102,10 +102,9 @@ test("a save over what cannot be shared, or that is not pending, is refused", ()
   live.ensureRun(0, 1)[Symbol.dispose]();
   assert.throws(() => region.instance("test", "live", { pending: true, over: true }), refusal("EINVAL"));
   live.freeRun(0);
-  {
-    using _page = live.ensure(0);
-    assert.throws(() => region.instance("test", "live", { pending: true, over: true }), refusal("EBUSY"));
-  }
+  const page = live.ensure(0);
+  assert.throws(() => region.instance("test", "live", { pending: true, over: true }), refusal("EBUSY"));
+  page[Symbol.dispose]();
   const snap = live.snapshot("snap");
   region.instance("test", "live", { pending: true, over: true }).delete();
   assert.throws(() => region.instance("test", "snap", { pending: true, over: true }), refusal("READ_ONLY"));

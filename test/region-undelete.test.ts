@@ -80,11 +80,10 @@ describe("a deleted instance", () => {
     const { region } = freshRegion();
     filled(region, "a", 1);
     const a = region.instance("test", "a");
-    {
-      using _page = a.get(0);
-      assert.throws(() => a.delete(), refusal("EBUSY"));
-      assert.throws(() => a.purge(), refusal("EBUSY"));
-    }
+    const page = a.get(0);
+    assert.throws(() => a.delete(), refusal("EBUSY"));
+    assert.throws(() => a.purge(), refusal("EBUSY"));
+    page[Symbol.dispose]();
     const save = region.instance("test", "a", { pending: true, over: true });
     assert.throws(() => a.delete(), refusal("EBUSY"));
     save.delete();

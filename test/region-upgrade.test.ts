@@ -112,7 +112,7 @@ describe("an upgrade", () => {
       if (Buffer.compare(first(image), copyOf(image)) !== 0) torn.push(image);
       versions.add(opened(image, crash.label));
     }
-    assert.deepEqual(Array.from(versions).sort(), [0, 1]);
+    assert.deepEqual(versions, new Set([0, 1]));
     assert.ok(torn.length > 3, "places that differ were among them");
     for (const image of torn) crashInRecovery(image);
   });

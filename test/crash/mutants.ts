@@ -17,6 +17,8 @@ export interface Mutant {
   readonly find: string;
   readonly replace: string;
   readonly model: MutantModel;
+  /** The scenario over layers that must catch it; all of them when left out. */
+  readonly scenario?: string;
 }
 
 const frames = "region/frame-writer";

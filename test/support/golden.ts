@@ -31,7 +31,7 @@ export function told(region: PageRegion): string[] {
       info.parent === undefined ? "" : `over ${info.parent}`,
       info.schema === 0 ? "" : `schema ${info.schema}`,
       minPages + maxPages === 0 ? "" : `quota ${minPages}..${maxPages}`,
-      instance.attributes.some((byte) => byte !== 0) ? `attributes ${instance.attributes.subarray(0, 3)}` : "",
+      instance.attributes.some((byte) => byte !== 0) ? `attributes ${instance.attributes.subarray(0, 3).join()}` : "",
     ];
     return `${info.subsystem}/${info.name} ${facts.filter((fact) => fact !== "").join(", ")}: ${pages.join(" ")}`;
   });

@@ -120,10 +120,10 @@ export class LayeredWork {
     const other = pick(random, Array.from(world.instances.values()));
     if (dice < 13) return !other.readOnly && other.name !== name ? promote(name, other.name) : undefined;
     if (missing.length === 0) return undefined;
-    const free = pick(random, missing);
-    if (dice < 27) return readOnly ? clone(name, free) : snapshot(name, free);
-    if (dice < 30) return rename(name, free);
+    const unused = pick(random, missing);
+    if (dice < 27) return readOnly ? clone(name, unused) : snapshot(name, unused);
+    if (dice < 30) return rename(name, unused);
     const deleted = world.deleted.at(-1);
-    return deleted === undefined ? undefined : undelete(deleted.name, free);
+    return deleted === undefined ? undefined : undelete(deleted.name, unused);
   }
 }
