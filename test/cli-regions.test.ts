@@ -221,7 +221,7 @@ describe("disks", () => {
     assert.deepEqual(Object.keys(disk), ["name", "sizeBytes", "allocatedBytes", "created", "readOnly", "parent"]);
     assert.equal(disk.sizeBytes, 3 * 2 ** 20);
     const { stdout } = await perdure(["disk", "ls", region]);
-    assert.match(stdout, /^DISK +SIZE +ALLOCATED +FULL +CREATED \(UTC\)\npram0 +3 MiB +0 B +0% +\d{4}-/);
+    assert.match(stdout, /^DISK +SIZE +ALLOCATED +FULL +CREATED \(UTC\) +KIND\npram0 +3 MiB +0 B +0% +\d{4}-/);
     const [instance] = await perdureJson<Record<string, unknown>[]>("ls", region);
     assert.equal(instance.subsystem, "disk");
     assert.equal((await perdure(["disk", "rm", region, "pram0"])).code, 0);

@@ -15,6 +15,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "successor: top.owner,",
     replace: "",
     model: "layers-kill",
+    scenario: "snapshot against a write",
   },
   {
     name: "an open drops the top of a snapshot that was committed",
@@ -23,6 +24,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "if (isCommitted)",
     replace: "if (isCommitted && false)",
     model: "layers-kill",
+    scenario: "snapshot against a write",
   },
   {
     name: "an open makes every pending layer live",
@@ -31,6 +33,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "if (isCommitted)",
     replace: "if (parent !== undefined)",
     model: "layers-kill",
+    scenario: "the end of a save while the layer below it is purged",
   },
   {
     name: "the older of two of one name wins",
@@ -39,6 +42,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "other.record.sequence > record.sequence",
     replace: "other.record.sequence < record.sequence",
     model: "layers-kill",
+    scenario: "promotion of a snapshot against a write",
   },
   {
     name: "what a save has replaced is kept under it as if it had been deleted",
@@ -47,6 +51,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "const isBelow = winner.record.parent === loser.owner;",
     replace: "const isBelow = false;",
     model: "layers-kill",
+    scenario: "a save that is published against a clone of what is below",
   },
   {
     name: "an open does not store what it has decided about layers",
@@ -55,6 +60,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "restateRecords(memory, core, analysis);\n    giveBack",
     replace: "giveBack",
     model: "layers-kill",
+    scenario: "snapshot against a write",
   },
   {
     name: "a trim withdraws the page before it masks the one below",
@@ -70,6 +76,7 @@ export const layerMutants: readonly Mutant[] = [
             if (shared !== 0) this.#masks.set(instance, index);
             if (page === 0) return true;`,
     model: "layers-kill",
+    scenario: "a trim against a write",
   },
   {
     name: "a mask is not persisted before the trim returns",
@@ -79,6 +86,7 @@ export const layerMutants: readonly Mutant[] = [
         this.#writer.fence();`,
     replace: "this.#writer.orMask(page, maskOf(index, masksPerPage));",
     model: "layers-power",
+    scenario: "snapshot against a trim",
   },
   {
     name: "a page of masks is claimed before its zeroes are persisted",
@@ -87,6 +95,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "const page = writer.persist(draft);",
     replace: "const page = draft;",
     model: "layers-power",
+    scenario: "a merge into a layer against a trim of the one above",
   },
   {
     name: "pages of masks have no locks",
@@ -95,6 +104,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "acquire(words, stripe, writer.thread);",
     replace: "",
     model: "layers-kill",
+    scenario: "two first trims of a layer",
   },
   {
     name: "a shrink leaves the reach as it was",
@@ -103,6 +113,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "const reach = Math.min(instance.record.reach, limit);",
     replace: "const reach = instance.record.reach;",
     model: "layers-kill",
+    scenario: "snapshot against a resize",
   },
   {
     name: "a merge hands masks over before claims",
@@ -115,6 +126,7 @@ export const layerMutants: readonly Mutant[] = [
                 this.#moveMask(layer, child, table);
             this.#moveClaims(layer, child, table * masksPerPage, end);`,
     model: "layers-kill",
+    scenario: "a merge that hands a mask over against a write above",
   },
   {
     name: "a merge hands over what the layer above has trimmed",
@@ -123,6 +135,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "if (own.get(index) !== 0 || this.#view.isMasked(child, index)) {",
     replace: "if (own.get(index) !== 0) {",
     model: "layers-kill",
+    scenario: "a purge of the snapshot against a clone",
   },
   {
     name: "a merge does not persist the claims that it handed over before it goes on",
@@ -132,6 +145,7 @@ export const layerMutants: readonly Mutant[] = [
         this.#withdraw(layer, covered`,
     replace: "this.#withdraw(layer, covered",
     model: "layers-power",
+    scenario: "a merge into what was smaller once",
   },
   {
     name: "a merge withdraws a mask before its bits are durable above",
@@ -143,6 +157,7 @@ export const layerMutants: readonly Mutant[] = [
     replace: `writer.orMask(present, { offset: 4 * k, bits });
         });`,
     model: "layers-power",
+    scenario: "a merge that joins two masks against a trim",
   },
   {
     name: "a merge forgets the reach of the layer above",
@@ -151,6 +166,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "this.#withdrawFrom(layer, child.record.reach);",
     replace: "",
     model: "layers-kill",
+    scenario: "a merge into what was smaller once",
   },
   {
     name: "a merge forgets the reach of the layer that ends",
@@ -159,6 +175,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "const reach = Math.min(child.record.reach, layer.record.reach);",
     replace: "const reach = child.record.reach;",
     model: "layers-kill",
+    scenario: "a merge of what was smaller once against a write",
   },
   {
     name: "a merge gives the layer above its new parent before its pages",
@@ -168,6 +185,7 @@ export const layerMutants: readonly Mutant[] = [
     replace: `this.#withdrawFrom(layer, child.record.reach);
         this.#directory.update(child, { parent: layer.parent?.owner ?? 0 });`,
     model: "layers-kill",
+    scenario: "a purge of the snapshot against a clone",
   },
   {
     name: "a merge ends the layer before the one above has its new parent",
@@ -176,6 +194,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "const parent = layer.parent;\n        const reach",
     replace: "const parent = layer.parent; this.#directory.end(layer);\n        const reach",
     model: "layers-kill",
+    scenario: "a purge of the snapshot against a clone",
   },
   {
     name: "a purge frees the record before the pages",
@@ -186,14 +205,7 @@ export const layerMutants: readonly Mutant[] = [
     replace: `this.#directory.end(layer); this.#instances.withdrawAll(pages);
         layer.pages = 0;`,
     model: "layers-kill",
-  },
-  {
-    name: "a layer is merged into a save that may still be dropped",
-    rule: "recovery",
-    file: merge,
-    find: " || children.some(({ isPending }) => isPending)",
-    replace: "",
-    model: "layers-kill",
+    scenario: "a merge against the end of its child",
   },
   {
     name: "a merge does not wait for operations on the layer above",
@@ -202,6 +214,7 @@ export const layerMutants: readonly Mutant[] = [
     find: "this.#writer.drained(children[0], () => this.#mergeInto(layer, children[0]));",
     replace: "this.#mergeInto(layer, children[0]);",
     model: "layers-kill",
+    scenario: "a merge against a write of its child",
   },
   {
     name: "trees of layers have no lock",
@@ -210,5 +223,6 @@ export const layerMutants: readonly Mutant[] = [
     find: "acquire(core.treeLock, 0, thread);",
     replace: "",
     model: "layers-kill",
+    scenario: "a purge against a purge of what is below",
   },
 ];
