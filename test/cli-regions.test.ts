@@ -22,6 +22,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import type { CheckReport } from "../src/index.ts";
 import { memoryFolder, perdure, perdureJson, RunningCli } from "./support/cli.ts";
 import { requireTool } from "./support/tools.ts";
 
@@ -260,7 +261,7 @@ describe("check", () => {
     flipBit(region, 4096 + 8 * 100);
     const { code, stdout, stderr } = await perdure(["check", region]);
     assert.equal(code, 3);
-    assert.match(stdout, /Corruption:\n {2}checksums of page 0: expected CRC \d+ .*, found CRC \d+/);
+    assert.match(stdout, /Corruption:\n {2}checksums of page 0: expected CRC \d+ .*, found CRC\s+\d+/);
     assert.match(stderr, /^perdure: CORRUPT: /);
     const json = await perdure(["check", region, "--json"]);
     const report = JSON.parse(json.stdout) as { findingCount: number; findings: { where: string; page: number }[] };
@@ -291,6 +292,46 @@ describe("check", () => {
     for (const slot of [512, 1024]) flipBit(region, slot + 8);
     assert.equal((await perdure(["check", region])).code, 3);
     assert.equal((await perdure(["info", region])).code, 3);
+  });
+
+  test("--repair mends what check says it would, line by line; a second one has nothing to do", async (t) => {
+    const region = await newRegion(t);
+    await perdure(["disk", "create", region, "pram0", "--size", "1M"]);
+    flipBit(region, 4096 + 8 * 100);
+    const planned = await perdure(["check", region]);
+    assert.match(
+      planned.stdout,
+      /What check --repair would do, without a loss:\n {2}frame of page 100: bit 0 of its entry/,
+    );
+    assert.match(planned.stderr, /check --repair/);
+    const { code, stdout } = await perdure(["check", "--repair", region]);
+    assert.equal(code, 0);
+    assert.match(stdout, /result +repaired, without a loss\n\nDone:\n {2}frame of page 100: bit 0 of its entry/);
+    assert.match(stdout, /\ndisk pram0 +live +0 +sound\n/);
+    for (const { stdout: told } of [planned, { stdout }]) {
+      assert.deepEqual(
+        told.split("\n").filter((line) => line.length > 80),
+        [],
+      );
+    }
+    const again = await perdureJson<{ findingCount: number; mends: unknown[] }>("check", "--repair", region);
+    assert.deepEqual([again.findingCount, again.mends], [0, []]);
+    assert.equal((await perdure(["check", region])).code, 0);
+  });
+
+  test("a check counts every page once, and tells what becomes of every instance", async (t) => {
+    const region = await newRegion(t);
+    await perdure(["disk", "create", region, "pram0", "--size", "1M"]);
+    await perdure(["disk", "snapshot", region, "pram0", "monday"]);
+    await perdure(["disk", "create", region, "gone", "--size", "1M"]);
+    await perdure(["disk", "rm", region, "gone"]);
+    const report = await perdureJson<CheckReport>("check", region);
+    assert.equal(
+      Object.values(report.pageCounts).reduce((sum, count) => sum + count, 0),
+      report.pages,
+    );
+    const conditions = report.instances.map(({ name, condition, isSound }) => `${name} ${condition} ${isSound}`);
+    assert.deepEqual(conditions.sort(), ["gone deleted true", "monday snapshot true", "pram0 live true"]);
   });
 
   test("what a kill leaves behind is not corruption", async (t) => {

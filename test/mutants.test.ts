@@ -46,9 +46,13 @@ function searchOf({ model }: Mutant): string {
 
 function runCrashTests(program: string, mutant: Mutant): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, searchOf(mutant), ...BUDGET, ...scenarioOf(mutant)], (error, stdout, stderr) => {
-      resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr });
-    });
+    execFile(
+      process.execPath,
+      [program, searchOf(mutant), ...BUDGET, ...scenarioOf(mutant)],
+      (error, stdout, stderr) => {
+        resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr });
+      },
+    );
   });
 }
 

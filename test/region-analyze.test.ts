@@ -152,6 +152,10 @@ describe("what no crash leaves is corruption, named by page and owner", () => {
       forged: [{ page: FREE_FROM, kind: kind.directory, owner: 1, index: 5000 }],
       expected: /a directory page/,
     },
+    "a free page with an owner": {
+      forged: [{ page: FREE_FROM, kind: kind.free, owner: 2, index: 0 }],
+      expected: /a kind that instances have/,
+    },
     "two directory pages of one index": {
       forged: [{ page: FREE_FROM, kind: kind.directory, owner: 1, index: 0 }],
       expected: /one claim of a directory page/,

@@ -50,13 +50,18 @@ const ls = buildCommand({
 
 const check = buildCommand({
   loader: async () => inContext((await import("./commands/check.ts")).check),
-  parameters: { positional: onRegion, flags: { json, plugin } },
+  parameters: {
+    positional: onRegion,
+    flags: { repair: toggle("Mend what is wrong, keeping all that can be kept"), json, plugin },
+  },
   docs: {
-    brief: "Look for corruption; changes nothing",
+    brief: "Look for corruption, and repair it",
     fullDescription:
-      "Reads all metadata and prints what is wrong, page by page. What a crash leaves\n" +
-      "behind is normal and shown apart: the next open puts it right. Exit code 3\n" +
-      "means corruption. May run beside a writer.",
+      "Reads all metadata and prints what is wrong, page by page, and what a repair\n" +
+      "would do. What a crash leaves behind is normal and shown apart: the next open\n" +
+      "puts it right. Exit code 3 means corruption. May run beside a writer.\n" +
+      "With --repair nobody else may have the region open for writing; exit code 0\n" +
+      "means that it is sound now.",
   },
 });
 

@@ -52,4 +52,4 @@ export {
   registerFormat,
   unregisterFormat,
 } from "./registry.ts";
-export { formatTypeOf, superblockBytes, superblockHead } from "./superblock.ts";
+export { formatTypeOf, hasOddParity, superblockBytes, superblockHead, writeMagic, writeType } from "./superblock.ts";

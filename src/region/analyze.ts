@@ -19,18 +19,23 @@ import { settleLayers } from "./settle-layers.ts";
  *
  * @throws CORRUPT or UNSUPPORTED_VERSION when not even the superblock can be read; all else becomes findings
  */
-export function analyze(memory: Memory): Analysis {
-  return atOnce(analyzing(memory));
+export function analyze(memory: Memory, findings: Findings = new Findings()): Analysis {
+  return atOnce(analyzing(memory, findings));
 }
 
 /** `analyze` in steps. */
-export function* analyzing(memory: Memory): Steps<Analysis> {
-  const findings = new Findings();
+export function* analyzing(memory: Memory, findings: Findings = new Findings()): Steps<Analysis> {
   const plan: Plan = { heal: [], free: [], freeTails: [], giveBack: [], restate: [], endRecords: [] };
   const recovered: Recovered = { losers: 0, orphans: 0, beyondSize: 0, volatile: 0, unfinished: 0 };
   const { geometry, fromCopy, isTornUpgrade, isCopyStale } = readGeometry(memory);
   const shape = new Shape(geometry);
-  if (fromCopy) findings.add({ where: "geometry", expected: "a right CRC", found: "damage; the copy was used" });
+  if (fromCopy)
+    findings.add({
+      where: "geometry",
+      problem: "geometry",
+      expected: "a right CRC",
+      found: "damage; the copy was used",
+    });
   const { state, loser } = readState(memory, shape);
   const marked = state.marks[0];
   const table = new FrameTable(memory, shape);
@@ -55,7 +60,12 @@ export function* analyzing(memory: Memory): Steps<Analysis> {
   verifyMasks(memory, shape, maskPages, findings);
   const masksCrc = masksChecksum(memory, shape, maskPages);
   if (wasClosed && masksCrc !== state.masksCrc)
-    findings.add({ where: "masks", expected: `CRC ${state.masksCrc} of all of them`, found: `CRC ${masksCrc}` });
+    findings.add({
+      where: "masks",
+      problem: "mask-pages",
+      expected: `CRC ${state.masksCrc} of all of them`,
+      found: `CRC ${masksCrc}`,
+    });
   return {
     geometry,
     isTornUpgrade,
@@ -84,16 +94,25 @@ function readState(memory: Memory, shape: Shape): { state: RegionStateRecord; lo
     throw new PerdureError("CORRUPT", `${source}: the state record of the superblock is damaged: ${why}`);
   }
   const state = stateLayout.decode(dual.bytes);
-  const sound =
+  if (state.state === regionState.repairing) {
+    throw new PerdureError("CORRUPT", `${source}: its repair was cut off`, { remedy: "run `perdure check --repair`" });
+  }
+  if (!makesSense(state, shape))
+    throw new PerdureError("CORRUPT", `${source}: the state record of the superblock makes no sense`);
+  return { state, loser: dual.loser };
+}
+
+/** Whether a state record with a right CRC can be what a writer of this region stored. */
+export function makesSense(state: RegionStateRecord, shape: Shape): boolean {
+  return (
     (state.state === regionState.open || state.state === regionState.closed) &&
     state.ranges === 1 &&
     state.pages === shape.pages &&
     state.marks[0] <= shape.pages &&
     state.marks[0] >= shape.firstPage &&
     state.generation < 2 ** 32 - 1 &&
-    state.sequence < maxSequence;
-  if (!sound) throw new PerdureError("CORRUPT", `${source}: the state record of the superblock makes no sense`);
-  return { state, loser: dual.loser };
+    state.sequence < maxSequence
+  );
 }
 
 /** The checksum of each block of the frame table that lies in `bytes`, in order. */
@@ -113,7 +132,12 @@ function verifyDirectory(
 ): void {
   const sum = recordsChecksum(memory, shape, directoryPages);
   if (sum === state.recordsCrc) return;
-  findings.add({ where: "directory", expected: `CRC ${state.recordsCrc} of its records`, found: `CRC ${sum}` });
+  findings.add({
+    where: "directory",
+    problem: "records",
+    expected: `CRC ${state.recordsCrc} of its records`,
+    found: `CRC ${sum}`,
+  });
 }
 
 /** The CRC-32 of pages of masks: after a clean close it tells an older self of one from the truth. */
@@ -133,7 +157,13 @@ function verifyMasks(memory: Memory, shape: Shape, pages: readonly number[], fin
   for (const page of pages) {
     memory.readInto(shape.pageOffset(page), content);
     if (areMasksSound(content)) continue;
-    findings.add({ where: "masks", page, expected: "two equal bits for each index", found: "one bit of a pair" });
+    findings.add({
+      where: "masks",
+      problem: "mask",
+      page,
+      expected: "two equal bits for each index",
+      found: "one bit of a pair",
+    });
   }
 }
 
@@ -146,7 +176,7 @@ function readChecksums(
   const stored = memory.read(shape.checksumsOffset, 4 * shape.checksums);
   const sum = crc32(stored);
   if (sum === state.checksumsCrc) return new DataView(stored.buffer, stored.byteOffset);
-  findings.add({ where: "checksums", expected: `CRC ${state.checksumsCrc}`, found: `CRC ${sum}` });
+  findings.add({ where: "checksums", problem: "list", expected: `CRC ${state.checksumsCrc}`, found: `CRC ${sum}` });
   return undefined;
 }
 
@@ -157,6 +187,12 @@ function verifyChecksums({ bytes, firstPage }: FrameBlock, checksums: DataView, 
     const page = firstPage + k * entries;
     const expected = checksums.getUint32((4 * page) / entries, true);
     if (sum === expected) return;
-    findings.add({ where: "checksums", page, expected: `CRC ${expected} of ${entries} entries`, found: `CRC ${sum}` });
+    findings.add({
+      where: "checksums",
+      problem: "block",
+      page,
+      expected: `CRC ${expected} of ${entries} entries`,
+      found: `CRC ${sum}`,
+    });
   });
 }

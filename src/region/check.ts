@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { inTurns, isPerdureError, type LongOptions, type Steps } from "../base/index.ts";
-import { attachMemory, formatTypeOf, superblockHead } from "../format/index.ts";
+import { inTurns, type LongOptions, type Steps } from "../base/index.ts";
 import { Backing, MappedMemory } from "../memory/index.ts";
-import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyzing } from "./analyze.ts";
+import { healedOf, type Recovered } from "./analysis.ts";
+import { type InstanceVerdict, type PageCounts, takeCensus } from "./census.ts";
 import { describeFinding, type Finding } from "./findings.ts";
-import { formatType } from "./layout.ts";
 import { lastOwnerOf, type RegionUse, useOf } from "./lives.ts";
+import { diagnosingRegion } from "./repair.ts";
+import type { Mend } from "./repair-patient.ts";
+import { tryPlan } from "./repair-plan.ts";
 import { readEpochs, stoodStill } from "./thread-epoch.ts";
 
 /** Beside a writer at work, only what stands in every one of these scans is reported. */
@@ -22,13 +23,27 @@ export interface CheckReport {
   readonly provisional: boolean;
   readonly pages: number;
   readonly pageBytes: number;
-  readonly instances: number;
+  /** Every instance, with what concerns it. */
+  readonly instances: readonly InstanceVerdict[];
+  /** Pages by kind; with those whose entry is damaged, and those above the high-water mark. */
+  readonly pageCounts: PageCounts & { readonly unreadable: number; readonly unused: number };
   /** Pages that the next open withdraws, by cause; normal after a crash. */
   readonly recovered: Recovered;
   /** Records whose second copy the next open heals; normal after a crash. */
   readonly healed: number;
   readonly findingCount: number;
   readonly findings: readonly Finding[];
+  /** What a repair would do; undefined without findings, beside a writer, and where nothing can be done. */
+  readonly plan: CheckPlan | undefined;
+}
+
+/** What a repair would do. */
+export interface CheckPlan {
+  /** All of it, the first 1000 in `mends`. */
+  readonly mendCount: number;
+  /** How much of that is a loss. */
+  readonly lossCount: number;
+  readonly mends: readonly Mend[];
 }
 
 /**
@@ -54,11 +69,13 @@ export async function checkRegion(source: string, options: LongOptions = {}): Pr
 function* scan(source: string): Steps<CheckReport> {
   const memory = new MappedMemory([Backing.open(source, { readOnly: true })]);
   try {
-    const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
     const epochs = readEpochs(memory);
-    const analysis = yield* type === formatType ? analyzing(memory) : analyzingNameless(memory);
-    const findings = type === formatType ? analysis.findings : [nameless(type), ...analysis.findings];
+    const diagnosis = yield* diagnosingRegion(memory);
+    const { analysis, superblock, mends, planned } = diagnosis;
+    const findings = [...superblock, ...analysis.findings];
     const state = useOf(memory, analysis.state);
+    const { counts, unreadable, unused, instances } = takeCensus(planned, analysis);
+    const isPlanned = findings.length > 0 && state !== "open" && tryPlan(diagnosis) !== undefined;
     return {
       source,
       state,
@@ -66,33 +83,15 @@ function* scan(source: string): Steps<CheckReport> {
       provisional: state === "open" && !stoodStill(epochs, readEpochs(memory)),
       pages: analysis.geometry.pages,
       pageBytes: analysis.geometry.pageBytes,
-      instances: [...analysis.instances.values()].filter(({ ends }) => !ends).length,
+      instances,
+      pageCounts: { ...counts, unreadable, unused },
       recovered: analysis.recovered,
       healed: healedOf(analysis),
-      findingCount: analysis.findingCount + findings.length - analysis.findings.length,
+      findingCount: analysis.findingCount + superblock.length,
       findings,
+      plan: isPlanned ? { mendCount: mends.count, lossCount: mends.losses, mends: mends.list } : undefined,
     };
   } finally {
     memory.close();
   }
-}
-
-/**
- * Without its magic and type a memory may still be a region, a damaged one. Everything else is told as what it looks
- * like.
- */
-function* analyzingNameless(memory: MappedMemory): Steps<Analysis> {
-  try {
-    return yield* analyzing(memory);
-  } catch (error) {
-    if (!isPerdureError(error)) throw error;
-    attachMemory(memory).detach();
-    throw error;
-  }
-}
-
-function nameless(type: number | undefined): Finding {
-  return type === undefined
-    ? { where: "geometry", page: 0, expected: "the magic of a superblock", found: "none" }
-    : { where: "geometry", page: 0, expected: `format type ${formatType}`, found: `${type}` };
 }

@@ -6,8 +6,9 @@ registerFormat(nativeFormat());
 
 export type { Recovered } from "./analysis.ts";
 export { analyze } from "./analyze.ts";
-export { type CheckReport, checkRegion } from "./check.ts";
-export { describeFinding, type Finding } from "./findings.ts";
+export type { InstanceCondition, InstanceVerdict, PageCounts } from "./census.ts";
+export { type CheckPlan, type CheckReport, checkRegion } from "./check.ts";
+export { describeFinding, type Finding, type Problem } from "./findings.ts";
 export { Instance } from "./instance.ts";
 export type { DeletedInstance, InstanceInfo, InstanceOptions, InstanceUsage } from "./instance-info.ts";
 export type { Quota } from "./instance-operations.ts";
@@ -26,5 +27,7 @@ export {
 export { PageRegion, type RegionInfo } from "./region.ts";
 export type { RegionHandle } from "./region-handle.ts";
 export { createRegion, type RegionOptions } from "./region-memory.ts";
+export { type RepairOptions, type RepairReport, repairMemory, repairRegion } from "./repair.ts";
+export { describeMend, type Mend } from "./repair-patient.ts";
 export type { ScrubOptions, ScrubProgress, ScrubReport } from "./scrub.ts";
 export { type DamagedPage, DamagedPageError } from "./seals.ts";

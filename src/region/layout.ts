@@ -73,7 +73,7 @@ export const geometryLayout = new Layout("geometry", 128, {
 export const stateLayout = new Layout("region state", 512, {
   sequence: u64(0, "region-wide sequence of this version of the record"),
   generation: u32(8, "attaches by a writer so far"),
-  state: u32(12, "1 open, 2 closed"),
+  state: u32(12, "1 open, 2 closed, 3 being repaired"),
   failedStarts: u32(16, "opens in a row of which none was healthy: closed, or said to go well"),
   ranges: u32(20, "number of ranges: 1"),
   pages: u32(24, "number of pages over all ranges"),
@@ -86,7 +86,8 @@ export const stateLayout = new Layout("region state", 512, {
   masksCrc: u32(128, "CRC-32 of the pages of masks, in order of their page numbers, when closed"),
   crc: u32(508, "CRC-32 of bytes 0 to 507"),
 });
-export const regionState = { open: 1, closed: 2 } as const;
+/** While it is being repaired nobody opens it: a repair that was cut off is begun anew. */
+export const regionState = { open: 1, closed: 2, repairing: 3 } as const;
 
 /** One of the last 16 generations, at `lives + 64 * (generation mod 16)`. A torn one is dropped. */
 export const lifeLayout = new Layout("life", 64, {

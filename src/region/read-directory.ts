@@ -71,7 +71,7 @@ export class DirectoryFinder {
   }
 
   #report(page: number, expected: string, found: string): void {
-    this.#findings.add({ where: "frame", page, expected, found });
+    this.#findings.add({ where: "frame", problem: "directory-page", page, expected, found });
   }
 }
 
@@ -153,7 +153,13 @@ function readRecord(
   findings: Findings,
 ): InstanceRecord | undefined {
   if (dual.kind === "corrupt") {
-    findings.add({ where: "directory", owner, expected: "a slot with a right CRC", found: dual.why });
+    findings.add({
+      where: "directory",
+      problem: "record",
+      owner,
+      expected: "a slot with a right CRC",
+      found: dual.why,
+    });
     return undefined;
   }
   if (dual.kind === "blank") {
@@ -164,12 +170,15 @@ function readRecord(
   const decoded = recordLayout.decode(dual.bytes);
   const problem = problemOf(decoded, owner, pageBytes);
   if (problem === undefined) return decoded;
-  findings.add({ where: "directory", owner, expected: "a record that makes sense", found: problem });
+  findings.add({ where: "directory", problem: "record", owner, expected: "a record that makes sense", found: problem });
   return undefined;
 }
 
-// A right CRC says that the bytes are as they were written, not that whoever wrote them meant well.
-function problemOf(record: InstanceRecord, owner: number, pageBytes: number): string | undefined {
+/**
+ * Why a record cannot be meant as it stands; undefined when it can. A right CRC says that the bytes are as they were
+ * written, not that whoever wrote them meant well.
+ */
+export function problemOf(record: InstanceRecord, owner: number, pageBytes: number): string | undefined {
   if (record.owner !== owner || owner > maxOwner) return `owner ${record.owner}`;
   if (record.state > recordState.deleted) return `state ${record.state}`;
   if (record.parent === owner) return "itself as its parent";

@@ -13,7 +13,7 @@ import {
   pageHigh,
   pageLow,
 } from "./claim.ts";
-import type { Findings } from "./findings.ts";
+import type { Findings, Problem } from "./findings.ts";
 import { type FrameBlock, type FrameTable, tableProgress } from "./frame-table.ts";
 import type { FreePages } from "./free-pages.ts";
 import type { Shape } from "./geometry.ts";
@@ -39,7 +39,9 @@ export interface FrameScan {
 
 // Constants of this module are constants to the compiler; fields of an imported object are loaded every time.
 const DATA: number = kind.data;
-const FREE: number = kind.free;
+/** What a free page says apart from its index and check: no owner, no revision. */
+const FREE: number = kind.free << 28;
+const ALL_BUT_CHECK = 0xfc07ffff | 0;
 const OWNER_AND_KIND = 0xf007ffff | 0;
 
 /** Whether the first `count` entries of a block have legal kinds and right checks: 4 ns an entry, measured. */
@@ -124,7 +126,7 @@ export class FrameReader {
           slab[at] = page;
           instance.pages++;
         } else this.#settle(instance, page, index, claim, slab[at]);
-      } else if (claim >>> 28 === FREE) free |= 1 << (page & 31);
+      } else if ((claim & ALL_BUT_CHECK) === FREE) free |= 1 << (page & 31);
       else this.#fileSpecial(page, index, claim);
       if ((page & 31) === 31 || k === end - 1) {
         freePages.releaseWord(page >>> 5, free);
@@ -140,7 +142,7 @@ export class FrameReader {
       const words = block.words.subarray(2 * k, 2 * k + 2);
       const one = { firstPage: page, pages: 1, words, bytes: block.bytes };
       if (areSound(one, 1)) this.#fileAll(one, 1);
-      else this.#report(page, words[0], words[1], "a right check");
+      else this.#report("check", page, words[0], words[1], "a right check");
     }
   }
 
@@ -151,10 +153,10 @@ export class FrameReader {
     const kindNumber = kindOf(claim);
     if (kindNumber === kind.table) maskPages.push(page);
     if (ownerOf(claim) === regionOwner) this.#fileOwn(page, index, claim);
-    else if (instance === undefined) this.#report(page, index, claim, "an owner that exists");
+    else if (instance === undefined) this.#report("owner", page, index, claim, "an owner that exists");
     else if (kindNumber === kind.run) this.#fileTail(instance, page, index, claim);
     else if (kindNumber !== kind.data && kindNumber !== kind.volatile && kindNumber !== kind.table) {
-      this.#report(page, index, claim, "a kind that instances have");
+      this.#report("kind", page, index, claim, "a kind that instances have");
     } else if (instance.ends) this.#end(instance, page, index, claim);
     else if (kindNumber === kind.table && index < this.#tablesOf(instance))
       this.#fileTable(instance, page, index, claim);
@@ -174,7 +176,7 @@ export class FrameReader {
   #fileTable(instance: FoundInstance, page: number, index: number, claim: number): void {
     const other = instance.masks.get(index);
     if (other !== 0) {
-      this.#report(page, index, claim, `one page of masks of a range (another is at page ${other})`);
+      this.#report("name", page, index, claim, `one page of masks of a range (another is at page ${other})`);
       return;
     }
     instance.masks.set(index, page);
@@ -190,7 +192,7 @@ export class FrameReader {
     if (kindOf(claim) === kind.bad) return;
     // A second claim of one was reported before.
     if (kindOf(claim) === kind.directory && directoryPages[index] !== undefined) return;
-    this.#report(page, index, claim, "a page that the region itself owns");
+    this.#report("kind", page, index, claim, "a page that the region itself owns");
   }
 
   /** Every page of metadata says so: else one of them might be given out. */
@@ -201,7 +203,7 @@ export class FrameReader {
     const pages = Array.from({ length: shape.firstPage }, (_, page) => page);
     for (const page of shape.lastPage < marked ? [...pages, shape.lastPage] : pages) {
       const { index, claim } = table.entry(page);
-      if (kindOf(claim) !== kind.meta) this.#report(page, index, claim, "META, since the page is metadata");
+      if (kindOf(claim) !== kind.meta) this.#report("metadata", page, index, claim, "META, since the page is metadata");
     }
   }
 
@@ -231,7 +233,7 @@ export class FrameReader {
     const isThird = this.#contested.has(name);
     this.#contested.add(name);
     if (winner === 0 || isThird)
-      this.#report(saved.page, saved.index, claim, `one claim of a name (another: page ${other.page})`);
+      this.#report("name", saved.page, saved.index, claim, `one claim of a name (another: page ${other.page})`);
     plan.free.push(winner === saved.page ? other.page : saved.page);
     recovered.losers++;
     if (winner === saved.page) this.#saved.set(name, saved);
@@ -261,7 +263,7 @@ export class FrameReader {
     const name = `${ownerOf(claim)}:${index}`;
     if (winner === 0 || this.#contested.has(name) || this.#isRunPart(instance, other, index)) {
       const expected = `one claim of a name, or two of adjacent revisions (another is at page ${other})`;
-      this.#report(page, index, claim, expected);
+      this.#report("name", page, index, claim, expected);
       return;
     }
     this.#contested.add(name);
@@ -296,8 +298,8 @@ export class FrameReader {
       this.#run.head = page - 1;
     }
     this.#run.end = page + 1;
-    if (instance.data.get(index) !== 0) this.#report(page, index, claim, "an index that no other page claims");
-    else if (index >= instance.limit) this.#report(page, index, claim, "a run inside of its instance");
+    if (instance.data.get(index) !== 0) this.#report("name", page, index, claim, "an index that no other page claims");
+    else if (index >= instance.limit) this.#report("run", page, index, claim, "a run inside of its instance");
     else {
       instance.data.set(index, page);
       instance.pages++;
@@ -310,7 +312,7 @@ export class FrameReader {
     const length = end - head;
     if (head === 0 || ((length & (length - 1)) === 0 && head % length === 0)) return;
     const { index, claim } = this.#scan.table.entry(head);
-    this.#report(head, index, claim, "a run of 2^n pages on a multiple of 2^n");
+    this.#report("run", head, index, claim, "a run of 2^n pages on a multiple of 2^n");
   }
 
   // ---- above the high-water mark ---------------------------------------------------------------------------
@@ -323,12 +325,12 @@ export class FrameReader {
       const page = firstPage + k;
       if (kindOf(claim) === kind.meta && this.#scan.shape.isMetadata(page)) continue;
       if (isSound(page, words[2 * k], claim))
-        this.#report(page, words[2 * k], claim, "no claim above the high-water mark");
+        this.#report("mark", page, words[2 * k], claim, "no claim above the high-water mark");
     }
   }
 
-  #report(page: number, index: number, claim: number, expected: string): void {
+  #report(problem: Problem, page: number, index: number, claim: number, expected: string): void {
     const found = describeClaim(index, claim);
-    this.#scan.findings.add({ where: "frame", page, owner: ownerOf(claim), expected, found });
+    this.#scan.findings.add({ where: "frame", problem, page, owner: ownerOf(claim), expected, found });
   }
 }

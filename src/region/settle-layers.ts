@@ -54,7 +54,7 @@ function refuseBadParents(instances: Instances, version: number, findings: Findi
         const { owner, record } = layer;
         const expected =
           version === 0 ? "no parent in format version 0" : "a parent that exists and is no layer of its own";
-        findings.add({ where: "directory", owner, expected, found: `owner ${record.parent}` });
+        findings.add({ where: "directory", problem: "parent", owner, expected, found: `owner ${record.parent}` });
         layer.record = { ...record, parent: 0 };
       }
       layer = isBad ? undefined : parent;
@@ -134,6 +134,7 @@ function refuseWritableParents(instances: Instances, findings: Findings): void {
     const { owner } = instance;
     findings.add({
       where: "directory",
+      problem: "writable-parent",
       owner,
       expected: "a parent that is a snapshot",
       found: `owner ${parent.owner}`,

@@ -1,6 +1,6 @@
 // Regions in ordinary memory, for tests of everything that needs no mapping.
 
-import type { ErrorCode } from "../../src/base/index.ts";
+import { crc32, type ErrorCode } from "../../src/base/index.ts";
 import { formatMemory } from "../../src/format/index.ts";
 import { type FormatOptions, nativeFormat, PageRegion } from "../../src/region/index.ts";
 import { Recording, RecordingMemory } from "../../src/testing/index.ts";
@@ -50,4 +50,21 @@ export function* everyLife(trial: Trial): Generator<Trial, void, undefined> {
 /** What `assert.throws` compares an error of ours with. */
 export function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
   return { name: "PerdureError", code };
+}
+
+/** One line for each instance that has a name: everything that a user can see of it. */
+export function describeInstances(region: PageRegion): string[] {
+  return region.list().map(({ subsystem, name, sizeBytes, schema, readOnly, parent, quota }) => {
+    const instance = region.instance(subsystem, name);
+    const pages = Array.from(instance.indices(), (index) => `${index}=${crc32(instance.read(index))}`);
+    const attributes = Buffer.from(instance.attributes).toString("hex");
+    const layer = `${readOnly ? "snapshot" : "live"} on ${parent}, quota ${quota.minPages} to ${quota.maxPages}`;
+    return [subsystem, name, sizeBytes, schema, attributes, layer, ...pages].join(" ");
+  });
+}
+
+/** Everything that a user can see of a region. */
+export function describeRegion(region: PageRegion): string {
+  const deleted = region.deleted().map(({ name, pages }) => `deleted ${name} of ${pages} pages`);
+  return [`${region.info().freePages} free`, ...describeInstances(region), ...deleted].join("\n");
 }
