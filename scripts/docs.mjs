@@ -159,7 +159,8 @@ function reasonTable() {
 
 /** A section for each code; the tests that provoke it are found by their names. */
 function errorTable() {
-  const tests = [...read("test/errors.test.ts").matchAll(/^provoke\(\s*"(\w+)",\s*"([^"]+)"/gm)];
+  const source = read("test/errors.test.ts") + read("test/errors-own.test.ts");
+  const tests = [...source.matchAll(/^provoke\(\s*"(\w+)",\s*"([^"]+)"/gm)];
   const sections = Object.entries(ERRORS).map(([code, { text, remedy }]) => {
     const names = tests.filter((match) => match[1] === code).map((match) => `* ${match[2]}`);
     return [`## ${code}`, "", sentence(text), "", `**What to do:** ${remedy}.`, "", "Provoked by:", "", ...names].join(

@@ -264,8 +264,17 @@ export class RegionCore {
 
   /** Pages of layers that have no name and that several others stand on. */
   get hiddenPages(): number {
-    const hidden = Array.from(this.instances.values()).filter(({ record }) => record.state === recordState.deleting);
-    return hidden.reduce((sum, { pages, maskPages }) => sum + pages + maskPages, 0);
+    return this.#pagesIn(recordState.deleting);
+  }
+
+  /** Pages of deleted instances, which are purged when there are no free ones. */
+  get deletedPages(): number {
+    return this.#pagesIn(recordState.deleted);
+  }
+
+  #pagesIn(state: number): number {
+    const chosen = Array.from(this.instances.values()).filter(({ record }) => record.state === state);
+    return chosen.reduce((sum, { pages, maskPages }) => sum + pages + maskPages, 0);
   }
 
   /** Free pages: with those above the high-water mark, those without memory, and the reserve. The last is metadata. */

@@ -157,7 +157,7 @@ export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry):
   memory.fill(shape.geometryCopyOffset, encoded);
   persist(memory, shape.geometryCopyOffset, encoded.length);
   const { version, crc } = geometryLayout.fields;
-  for (const { offset, read } of [version, crc]) memory.commit32(offset, read(new DataView(encoded.buffer)));
+  for (const field of [version, crc]) memory.commit32(field.offset, field.read(new DataView(encoded.buffer)));
   persist(memory, 0, encoded.length);
 }
 

@@ -24,8 +24,9 @@ export {
   preflightRegion,
   type RegionAtStake,
 } from "./preflight.ts";
-export { PageRegion, type RegionInfo } from "./region.ts";
+export { PageRegion } from "./region.ts";
 export type { RegionHandle } from "./region-handle.ts";
+export type { RegionInfo } from "./region-info.ts";
 export { createRegion, type RegionOptions } from "./region-memory.ts";
 export { type RepairOptions, type RepairReport, repairMemory, repairRegion } from "./repair.ts";
 export { describeMend, type Mend } from "./repair-patient.ts";

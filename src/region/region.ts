@@ -9,7 +9,7 @@ import {
   type Steps,
 } from "../base/index.ts";
 import { type Attached, attaching } from "../format/index.ts";
-import type { Memory, Survival } from "../memory/index.ts";
+import type { Memory } from "../memory/index.ts";
 import { Instance } from "./instance.ts";
 import {
   byNames,
@@ -22,47 +22,13 @@ import {
 import { refuseBadQuota } from "./instance-operations.ts";
 import type { InstanceState } from "./instance-state.ts";
 import { attributeBytes, formatType, recordState } from "./layout.ts";
-import { type Life, lastOwnerOf, type RegionUse, readLives, useOf } from "./lives.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
 import { isRegionHandle, joinRegion, type RegionHandle, shareRegion } from "./region-handle.ts";
+import { describeRegion, type RegionInfo } from "./region-info.ts";
 import { openingRegionMemory, type RegionOptions } from "./region-memory.ts";
 import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
 import { HealthTimer, validateProtection } from "./start-protection.ts";
-import { isThin } from "./thin-chunks.ts";
-
-/** What `info()` tells. */
-export interface RegionInfo {
-  readonly source: string;
-  readonly state: RegionUse;
-  /** The last process that wrote; undefined when there was none. */
-  readonly ownerPid: number | undefined;
-  readonly format: number;
-  readonly version: number;
-  readonly uuid: string;
-  readonly created: Date;
-  readonly pageBytes: number;
-  readonly pages: number;
-  readonly freePages: number;
-  /** Pages that only overwriting may use, so that a full region still takes new content for what it holds. */
-  readonly reservePages: number;
-  /** Pages that instances are guaranteed and do not have yet. */
-  readonly promisedPages: number;
-  /** Pages of deleted instances: they are taken when there are no free ones. */
-  readonly deletedPages: number;
-  /** Pages of snapshots that were purged while several layers stand on them: those share them until one is left. */
-  readonly hiddenPages: number;
-  readonly metadataPages: number;
-  /** The backing is allocated as it is used. */
-  readonly thin: boolean;
-  /** What the backing holds now. */
-  readonly backedBytes: number;
-  /** Whether content has checksums. */
-  readonly checksums: boolean;
-  readonly instances: number;
-  readonly survival: Survival;
-  readonly lives: readonly Life[];
-}
 
 /** A memory in the native format, opened. */
 export class PageRegion implements Disposable {
@@ -277,32 +243,7 @@ export class PageRegion implements Disposable {
   }
 
   info(): RegionInfo {
-    const { core } = this.#attached.handle;
-    core.refuseUnusable();
-    const { geometry } = core;
-    return {
-      source: core.source,
-      state: useOf(this.#memory, core.state),
-      ownerPid: lastOwnerOf(core.state),
-      format: formatType,
-      version: geometry.version,
-      uuid: uuidText(geometry.uuid),
-      created: new Date(geometry.createdMs),
-      pageBytes: geometry.pageBytes,
-      pages: geometry.pages,
-      freePages: core.freeCount,
-      reservePages: core.reservePages,
-      promisedPages: core.promised,
-      deletedPages: this.deleted().reduce((sum, { pages }) => sum + pages, 0),
-      hiddenPages: core.hiddenPages,
-      metadataPages: core.shape.firstPage + 1,
-      checksums: core.shape.hasSeals,
-      thin: isThin(geometry),
-      backedBytes: this.#memory.space?.allocatedBytes ?? this.#memory.sizeBytes,
-      instances: core.byName.size,
-      survival: this.#memory.survival,
-      lives: readLives(this.#memory, core.state),
-    };
+    return describeRegion(this.#attached.handle);
   }
 
   /**
@@ -424,9 +365,4 @@ function refuseSchema(state: InstanceState, schema: number): never {
     "SCHEMA_MISMATCH",
     `the ${subsystem} "${name}" has schema ${state.record.schema}, not ${schema}`,
   );
-}
-
-function uuidText(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString("hex");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

@@ -117,7 +117,10 @@ export function changeOver(name: string, index: number, value: number | undefine
 }
 
 export function publishOver(name: string): Operation {
-  const run = (region: PageRegion): void => overOf(region).publish();
+  const run = (region: PageRegion): void => {
+    overOf(region).publish();
+    overHandles.delete(region);
+  };
   return one(`publish save over ${name}`, run, (world) => {
     const save = world.get(overKey(name));
     world.instances.delete(overKey(name));
@@ -126,7 +129,10 @@ export function publishOver(name: string): Operation {
 }
 
 export function dropOver(name: string): Operation {
-  const run = (region: PageRegion): void => overOf(region).delete();
+  const run = (region: PageRegion): void => {
+    overOf(region).delete();
+    overHandles.delete(region);
+  };
   return one(`drop save over ${name}`, run, (world) => {
     world.dropPending(overKey(name));
   });

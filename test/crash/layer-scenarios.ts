@@ -113,12 +113,13 @@ export const layerScenarios: Readonly<Record<string, Scenario>> = {
     a: remove("old"),
     b: write("ann", 0, 1, 101),
   },
-  "a merge that joins two masks against a trim": { setup: twoMasks, a: remove("mid"), b: free("ann", 2) },
-  "a merge of what was smaller once against a write": { setup: shrunk, a: remove("mid"), b: w },
+  "a merge that joins two masks against a trim": { setup: twoMasks, a: remove("mid"), b: free("ann", 2), oneWay: true },
+  "a merge of what was smaller once against a write": { setup: shrunk, a: remove("mid"), b: w, oneWay: true },
   "a merge into what was smaller once": {
     setup: [...pair, resize("ann", 1), resize("ann", 300)],
     a: remove("old"),
     b: w,
+    oneWay: true,
   },
   "a purge against a purge of what is below": { setup: chain, a: remove("ann"), b: remove("mid") },
   "the end of a save while the layer below it is purged": {

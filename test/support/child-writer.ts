@@ -37,8 +37,8 @@ export class Script {
 
 /** A world at rest as text: nothing in it is pending or volatile. */
 export function worldToJson(world: World): string {
-  const instances = Array.from(world.instances.values(), ({ pages, runs, volatile: _, ...plain }) => {
-    return { ...plain, pages: Array.from(pages), runs: Array.from(runs) };
+  const instances = Array.from(world.instances.values(), (one) => {
+    return { ...one, pages: Array.from(one.pages), runs: Array.from(one.runs), volatile: undefined };
   });
   return JSON.stringify(instances);
 }
