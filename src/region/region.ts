@@ -305,8 +305,8 @@ export class PageRegion implements Disposable {
     try {
       this.#attached.detach();
     } catch (error) {
-      // A refusal leaves it open, and so does a file that lost its name, since it can be copied still. What failed would
-      // hold its lock for nothing: it can only be opened anew.
+      // A refusal leaves it open, and so does a file that lost its name: it can be copied still. What failed would hold
+      // its lock for nothing, since it can only be opened anew.
       const isKept = isPerdureError(error, "EBUSY") || isPerdureError(error, "ENOENT");
       if (!isKept && this.#attached.handle.core.isPoisoned) this.#memory.close();
       throw error;

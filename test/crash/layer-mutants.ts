@@ -197,17 +197,6 @@ export const layerMutants: readonly Mutant[] = [
     scenario: "a purge of the snapshot against a clone",
   },
   {
-    name: "a purge frees the record before the pages",
-    rule: "2",
-    file: merge,
-    find: `this.#instances.withdrawAll(pages);
-        layer.pages = 0;`,
-    replace: `this.#directory.end(layer); this.#instances.withdrawAll(pages);
-        layer.pages = 0;`,
-    model: "layers-kill",
-    scenario: "a merge against the end of its child",
-  },
-  {
     name: "a merge does not wait for operations on the layer above",
     rule: "8",
     file: merge,
