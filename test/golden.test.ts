@@ -149,14 +149,14 @@ describe("what is frozen", () => {
     };
     assert.deepEqual(partsOf(0), [4096, 12096, 12104, 24, 999, 511_488, 2048]);
     assert.deepEqual(partsOf(1), [4096, 12096, 12104, 32, 999, 511_488, 2048]);
-    assert.deepEqual(layout.superblockOffsets, { geometry: 0, recordA: 512, recordB: 1024, lives: 2048 });
+    assert.deepEqual(layout.superblockOffsets, { geometry: 0, recordA: 512, recordB: 1024, lives: 2048, epochs: 3072 });
   });
 
   test("and the numbers that have a meaning", () => {
     const { free, meta, directory, data, table, run, volatile, bad } = kind;
     assert.deepEqual([free, meta, directory, data, table, run, volatile, bad], [1, 2, 3, 4, 5, 6, 8, 9]);
     assert.deepEqual(layout.recordState, { free: 0, pending: 1, live: 2, deleting: 3, deleted: 4 });
-    assert.deepEqual(layout.regionState, { open: 1, closed: 2 });
+    assert.deepEqual(layout.regionState, { open: 1, closed: 2, repairing: 3 });
     assert.deepEqual(layout.recordFlags, { readOnly: 1 });
     assert.deepEqual(layout.readOnlyFeatures, { seals: 1 });
     assert.deepEqual([layout.formatType, layout.regionOwner, layout.firstOwner, layout.maxOwner], [1, 1, 2, 524_287]);

@@ -10,8 +10,16 @@ export interface ThreadIdentity {
   readonly startTicks: number;
 }
 
+/** A module belongs to one thread, which stays who it is. */
+let own: ThreadIdentity | undefined;
+
 /** The identity of the thread that calls. @throws EIO, EBUSY when /proc cannot be read */
 export function currentThread(): ThreadIdentity {
+  own ??= readOwn();
+  return own;
+}
+
+function readOwn(): ThreadIdentity {
   // proc_thread-self(5): PID/task/TID of whoever reads the link.
   const tid = Number(translated("/proc/thread-self", () => system.readlink("/proc/thread-self")).split("/")[2]);
   return { tid, startTicks: startTicks(statOf(tid) ?? "") >>> 0 };

@@ -133,14 +133,21 @@ export function checkImage(image: Uint8Array): Checked {
     if (holder.pages.has(index)) violate(`two pages at index ${index} of ${holder.name}`);
     if (index * pageBytes >= holder.size) violate(`index ${index} beyond the size of ${holder.name}`);
     holder.pages.set(index, contentOf(words, page * pageBytes, pageBytes));
-    const seal = hasSeals ? word(seals + 4 * page) : 0;
-    const sum = seal === 0 ? 0 : crc32(image.subarray(page * pageBytes, (page + 1) * pageBytes)) || 1;
-    if (seal !== sum) violate(`seal of page ${page}`);
+    if (hasSeals) checkSeal(word(seals + 4 * page), image.subarray(page * pageBytes, (page + 1) * pageBytes), page);
     tail = { page: page + 1, index: index + 1, owner };
   }
   checkLayers(owners);
+  return { text: textOf(shownIn(image, owners, pageBytes)), free, mark };
+}
+
+/** The instances that have a name, with all that they show. */
+function shownIn(image: Uint8Array, owners: ReadonlyMap<number, Owner>, pageBytes: number): Shown[] {
   const live = Array.from(owners.values()).filter(({ state }) => state === 2);
-  return { text: textOf(live.map((owner) => flattened(image, owner, owners, pageBytes))), free, mark };
+  return live.map((owner) => flattened(image, owner, owners, pageBytes));
+}
+
+function checkSeal(seal: number, content: Uint8Array, page: number): void {
+  if (seal !== 0 && seal !== (crc32(content) || 1)) violate(`seal of page ${page}`);
 }
 
 /** What stands on what: a parent exists and never changes, nothing waits for an end that is possible now. */
