@@ -15,6 +15,8 @@ const states = process.env["PERDURE_CRASH_STATES"] ?? "20000";
 const cpuSeconds = process.env["PERDURE_CRASH_CPU_SECONDS"] ?? "600";
 /** Calls that the search for sites cannot reach, with the reason. */
 const sitesLeftOut: Readonly<Record<string, string>> = {
+  "region/repair-": "a repair plans on a copy, and what it stores is cut off everywhere in region-repair.test.ts",
+  "region/planned-memory.js": "the copy that a repair plans on",
   "region/thin-chunks.js": "fills an array that is not on media",
   "region/instance.js": "fills a buffer of the caller with zeroes, for a page that is not there",
   "region/page.js": "persists what a program stored through a view: content of a page, which may tear",
@@ -63,7 +65,8 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
   test("every call that stores, flushes or fences was the last one before a crash", async (t) => {
     const { missing = {} } = await search(t, "sites-kill", "--states", "6000");
     const sites = everySite().size;
-    const left = Object.keys(missing).filter((place) => !Object.hasOwn(sitesLeftOut, place.replace(/:.*/, "")));
+    const isLeftOut = (place: string): boolean => Object.keys(sitesLeftOut).some((start) => place.startsWith(start));
+    const left = Object.keys(missing).filter((place) => !isLeftOut(place));
     assert.deepEqual(
       left.map((place) => `${place} ${missing[place]}`),
       [],

@@ -63,7 +63,9 @@ const cases: Record<string, { prepare: (path: string) => void | Promise<void>; e
   },
   "a region with features for readers only": {
     prepare: (path) =>
-      changed(path, (image) => resealedGeometry(image, (bytes) => new DataView(bytes.buffer).setUint32(20, 1, true))),
+      changed(path, (image) =>
+        resealedGeometry(image, (bytes) => new DataView(bytes.buffer).setUint32(20, 0x80, true)),
+      ),
     expected: "refused UNSUPPORTED_VERSION",
   },
   "a region of a later version": {
@@ -147,8 +149,7 @@ describe("a preflight tells what is at stake", () => {
   test("beside a writer: in use, with what there is and the starts that failed before it", async (t) => {
     const { folder, path } = await savedRegion(t);
     changed(path, (image) => forgeState(image, { state: 1, failedStarts: 2 }));
-    const writer = await Region.open(path);
-    t.after(() => writer.close());
+    using writer = await Region.open(path);
     const report = await preflightOf(path, folder);
     assert.equal(brief(report), "in-use LOCKED");
     assert.match(report.text, new RegExp(`process ${process.pid}`));

@@ -101,8 +101,7 @@ test("a reader has nothing to say, and a closed region is closed", async (t) => 
 
 test("a start that lives long enough is healthy by itself", async (t) => {
   const path = join(memoryFolder(t), "r");
-  const region = await Region.open(path, { create: true, size: "1M", healthyAfterMs: 1 });
-  t.after(() => region.close());
+  using _region = await Region.open(path, { create: true, size: "1M", healthyAfterMs: 1 });
   await until(() => stateOf(readFileSync(path)).failedStarts === 0, "the start to be healthy");
   assert.equal(stateOf(readFileSync(path)).state, 1, "it is still open");
 });

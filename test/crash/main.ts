@@ -9,7 +9,7 @@
  */
 import { parseArgs } from "node:util";
 import { runFormatting, runUpgrade } from "./formatting.ts";
-import { runInterleavings } from "./interleavings.ts";
+import { runInterleavings, scenarios } from "./interleavings.ts";
 import { type Tally, Violation } from "./judge.ts";
 import { layerScenarios } from "./layer-scenarios.ts";
 import { type Budget, type ModelName, runSequences } from "./sequences.ts";
@@ -28,6 +28,8 @@ const searches: Readonly<Record<string, Search>> = {
   layers: (model, seed) => runInterleavings(model, seed, chosenLayers()),
   formatting: runFormatting,
   upgrade: (model, seed) => runUpgrade(model, seed),
+  // Those without layers.
+  plain: (model, seed) => runInterleavings(model, seed, plainScenarios()),
   // All of it, slowly, for the question which stores were the last before a crash.
   sites: runForSites,
 };
@@ -37,10 +39,14 @@ function chosenLayers(): typeof layerScenarios {
   return scenario === undefined ? layerScenarios : { [scenario]: layerScenarios[scenario] };
 }
 
+function plainScenarios(): typeof scenarios {
+  return Object.fromEntries(Object.entries(scenarios).filter(([name]) => !Object.hasOwn(layerScenarios, name)));
+}
+
 function runForSites(model: ModelName, seed: number, budget: Budget): Tally {
   storeSites.record();
   const tally = runSequences(model, seed, budget);
-  for (const name of ["pairs", "threads", "formatting", "upgrade"]) {
+  for (const name of ["pairs", "plain", "formatting", "upgrade"]) {
     const { operations, ...states } = searches[name](model, seed, budget);
     tally.operations += operations;
     for (const key of ["states", "repeats", "inRecovery"] as const) tally[key] += states[key];
