@@ -101,9 +101,10 @@ test("a reader has nothing to say, and a closed region is closed", async (t) => 
 
 test("a start that lives long enough is healthy by itself", async (t) => {
   const path = join(memoryFolder(t), "r");
-  using _region = await Region.open(path, { create: true, size: "1M", healthyAfterMs: 1 });
+  using region = await Region.open(path, { create: true, size: "1M", healthyAfterMs: 1 });
   await until(() => stateOf(readFileSync(path)).failedStarts === 0, "the start to be healthy");
   assert.equal(stateOf(readFileSync(path)).state, 1, "it is still open");
+  assert.equal(region.info().state, "open");
 });
 
 test("waiting for health keeps no process alive", async (t) => {
