@@ -5,6 +5,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { runSearch } from "../support/crash-search.ts";
+import { addFigures } from "../support/figures.ts";
+import { killThreads } from "../support/killed-threads.ts";
 import { addKillFigures, type KillReport, killWriters } from "../support/killed-writer.ts";
 import { killServers } from "./disks.ts";
 
@@ -28,6 +30,21 @@ describe(`torture (--seed ${seed})`, { concurrency: true, timeout: HANG_MS }, ()
       assert.ok(report.acknowledged > 0, "the writer came to do something");
     });
   }
+
+  test("four threads of a process, killed with it", async (t) => {
+    const sum = { kills: 0, writes: 0 };
+    // A region has a bounded number of lives here: then the next one follows.
+    for (let series = 0; goesOn(); series++) {
+      const { kills, writes } = await killThreads(t, seed + series, goesOn);
+      sum.kills += kills;
+      sum.writes += writes;
+    }
+    addFigures({
+      "killed processes of four threads": sum.kills,
+      "their writes acknowledged": sum.writes,
+      "their writes lost": 0,
+    });
+  });
 
   test("servers of disks, killed under the load of fio", (t) => killServers(t, seed, goesOn));
 
