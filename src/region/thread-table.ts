@@ -28,8 +28,7 @@ export class ThreadTable {
 
   /** Gives the calling thread a number. @throws EBUSY when all are taken */
   enter(): number {
-    const { tid, startTicks } = currentThread();
-    const identity = BigInt(tid) | (BigInt(startTicks >>> 0) << 32n);
+    const identity = ownIdentity();
     for (let number = 1; number <= maxThreads; number++) {
       if (this.#exchange(number, 0n, identity)) return number;
     }
@@ -78,6 +77,13 @@ export class ThreadTable {
   }
 }
 
+function ownIdentity(): bigint {
+  const { tid, startTicks } = currentThread();
+  return BigInt(tid) | (BigInt(startTicks >>> 0) << 32n);
+}
+
+// Who asks is alive: the kernel is asked about the others only.
 function lives(identity: bigint): boolean {
+  if (identity === ownIdentity()) return true;
   return threadLives({ tid: Number(identity & 0xffff_ffffn), startTicks: Number((identity >> 32n) & 0xffff_ffffn) });
 }

@@ -99,7 +99,8 @@ export class RecordingMemory implements Memory {
   }
 
   fill(offset: number, source: Uint8Array): void {
-    this.#store(offset, source.slice(), false);
+    // A copy: the slice of a Buffer would be the caller's own bytes.
+    this.#store(offset, new Uint8Array(source), false);
   }
 
   zero(offset: number, lengthBytes: number): void {
