@@ -15,7 +15,7 @@ import { runSteps, steps } from "./steps.mjs";
  * the states of our own rules, which no Node changes.
  */
 const onceTests = [/^e2e/, /^guest/, /^crash\.test/, /^mutants\.test/, /^region-repair\.test/];
-/** Node 20.20 itself was seen to die of SIGSEGV in this one, which is plain JavaScript: with CI=true the newer runs it. */
+/** Node 20.20 itself was seen to die of SIGSEGV here, in plain JavaScript: with CI=true the newer Node runs it. */
 const newerTests = [/^model\.test/];
 /** Two files at a time: more would make the tests that measure time, or boot a machine, disturb each other. */
 const concurrency = 2;
