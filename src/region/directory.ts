@@ -14,7 +14,6 @@ import {
   recordState,
   regionOwner,
 } from "./layout.ts";
-import { acquire, release } from "./locks.ts";
 import { newInstance } from "./read-directory.ts";
 import { blankRecord, limitOf, maxSizeOf, nameKey, writeRecord } from "./records.ts";
 
@@ -172,21 +171,14 @@ export class Directory {
   }
 
   #locked<T>(act: () => T): T {
-    const { epoch } = this.#writer;
-    epoch.enter();
-    try {
-      acquire(this.#core.directoryLock, 0, this.#writer.thread);
+    return this.#writer.locked(this.#core.directoryLock, 0, () => {
       try {
         this.#core.catchUp();
         return act();
       } catch (error) {
         throw this.#core.failed(error);
-      } finally {
-        release(this.#core.directoryLock, 0);
       }
-    } finally {
-      epoch.leave();
-    }
+    });
   }
 
   #write(record: InstanceRecord): InstanceRecord {

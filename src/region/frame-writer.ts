@@ -4,7 +4,7 @@ import { kind, kindOf, makeClaim, ownerOf, revisionOf } from "./claim.ts";
 import { MIN_RESERVE_PAGES, missingOf, type RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import type { InstanceState } from "./instance-state.ts";
-import { acquire, release } from "./locks.ts";
+import { withLock } from "./locks.ts";
 import type { MaskPlace } from "./masks.ts";
 import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
@@ -159,16 +159,12 @@ export class FrameWriter {
     const { core } = this;
     const seen = core.words.mark;
     if (seen >= core.shape.pages) return false;
-    acquire(core.stateLock, 0, this.thread);
-    try {
+    withLock(core.stateLock, 0, this.thread, () => {
       // Another thread may have raised it while this one waited.
-      if (core.words.mark === seen) {
-        this.epoch.change();
-        raiseMark(this.memory, core);
-      }
-    } finally {
-      release(core.stateLock, 0);
-    }
+      if (core.words.mark !== seen) return;
+      this.epoch.change();
+      raiseMark(this.memory, core);
+    });
     return true;
   }
 
@@ -307,6 +303,18 @@ export class FrameWriter {
 
   indexOf(page: number): number {
     return this.memory.load32(this.core.shape.entryOffset(page));
+  }
+
+  // ---- locks -----------------------------------------------------------------------------------------------
+
+  /** Runs an operation of its own behind a lock of the region. */
+  locked<T>(words: Int32Array, at: number, act: () => T): T {
+    this.epoch.enter();
+    try {
+      return withLock(words, at, this.thread, act);
+    } finally {
+      this.epoch.leave();
+    }
   }
 
   // ---- instances -------------------------------------------------------------------------------------------

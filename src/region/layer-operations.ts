@@ -5,7 +5,6 @@ import type { FrameWriter } from "./frame-writer.ts";
 import type { InstanceOperations } from "./instance-operations.ts";
 import type { InstanceState } from "./instance-state.ts";
 import { recordFlags, recordState } from "./layout.ts";
-import { acquire, release } from "./locks.ts";
 import { Merge } from "./merge.ts";
 import { refuseFresh } from "./page-operations.ts";
 import { nameKey } from "./records.ts";
@@ -259,20 +258,12 @@ export class LayerOperations {
   }
 
   #treeLocked<T>(act: () => T): T {
-    const { core, epoch, thread } = this.#writer;
+    const { core } = this.#writer;
     this.#writer.refuseUnwritable();
-    epoch.enter();
-    try {
-      acquire(core.treeLock, 0, thread);
-      try {
-        core.catchUp();
-        return act();
-      } finally {
-        release(core.treeLock, 0);
-      }
-    } finally {
-      epoch.leave();
-    }
+    return this.#writer.locked(core.treeLock, 0, () => {
+      core.catchUp();
+      return act();
+    });
   }
 }
 

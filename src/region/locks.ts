@@ -49,6 +49,16 @@ export function release(words: Int32Array, at: number): void {
   if ((Atomics.exchange(words, at, 0) & WAITED_FOR) !== 0) Atomics.notify(words, at);
 }
 
+/** Holds a lock word for `thread` while it acts. */
+export function withLock<T>(words: Int32Array, at: number, thread: number, act: () => T): T {
+  acquire(words, at, thread);
+  try {
+    return act();
+  } finally {
+    release(words, at);
+  }
+}
+
 /**
  * Rule 8: a name has one lock, striped, in shared memory, never on media. It is held from looking the page up until the
  * loser's claim is withdrawn, that is persisted, and the page table says so.

@@ -4,7 +4,7 @@ import type { FrameWriter } from "./frame-writer.ts";
 import type { Shape } from "./geometry.ts";
 import type { InstanceState } from "./instance-state.ts";
 import type { LayerView } from "./layer-view.ts";
-import { acquire, release } from "./locks.ts";
+import { withLock } from "./locks.ts";
 
 /** How many indices one word of a page of masks is for. Each has two bits, which are equal: one alone is damage. */
 const INDICES_PER_WORD = 16;
@@ -72,8 +72,7 @@ export class Masks {
     const { words } = writer.core.tableNames;
     const stripe = writer.core.tableNames.stripeOf(layer.owner, table);
     const masks = layer.table(kind.table);
-    acquire(words, stripe, writer.thread);
-    try {
+    return withLock(words, stripe, writer.thread, () => {
       const present = masks.get(table);
       if (present !== 0) return present;
       // A trim in a full region gives pages back, so it may use the reserve.
@@ -85,8 +84,6 @@ export class Masks {
       masks.set(table, page);
       writer.core.owners.addMaskPages(layer.owner, 1);
       return page;
-    } finally {
-      release(words, stripe);
-    }
+    });
   }
 }

@@ -13,7 +13,6 @@ import { InstanceOperations } from "./instance-operations.ts";
 import { LayerOperations } from "./layer-operations.ts";
 import { formatVersion, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
-import { acquire, release } from "./locks.ts";
 import { PageOperations } from "./page-operations.ts";
 import { asideOf } from "./quarantine.ts";
 import { recordsChecksum } from "./read-directory.ts";
@@ -197,18 +196,7 @@ export class OpenRegion {
   }
 
   #withState<T>(act: () => T): T {
-    const { epoch } = this.pages.writer;
-    epoch.enter();
-    try {
-      acquire(this.core.stateLock, 0, this.#thread);
-      try {
-        return act();
-      } finally {
-        release(this.core.stateLock, 0);
-      }
-    } finally {
-      epoch.leave();
-    }
+    return this.pages.writer.locked(this.core.stateLock, 0, act);
   }
 
   /**
@@ -274,8 +262,7 @@ export class OpenRegion {
     const { core, memory } = this;
     this.refuseForeign();
     core.chunks?.giveBackAll();
-    acquire(core.stateLock, 0, this.#thread);
-    try {
+    this.#withState(() => {
       const { shape } = core;
       const sums: number[] = [];
       const masks: number[] = [];
@@ -293,9 +280,7 @@ export class OpenRegion {
       const masksCrc = masksChecksum(memory, shape, masks);
       writeState(memory, core, { state: regionState.closed, failedStarts: 0, checksumsCrc, recordsCrc, masksCrc });
       memory.sync();
-    } finally {
-      release(core.stateLock, 0);
-    }
+    });
   }
 }
 

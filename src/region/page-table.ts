@@ -1,4 +1,4 @@
-import { acquire, release } from "./locks.ts";
+import { withLock } from "./locks.ts";
 import { SharedSlabs } from "./shared-slabs.ts";
 
 const CHUNK_BITS = 6;
@@ -105,17 +105,14 @@ export class ChunkArena {
   /** Makes a chunk of a table, unless another thread has done so meanwhile. @returns its first entry */
   make(table: PageTable, chunk: number): number {
     if (!this.#isShared) return table.add(chunk, this.#take());
-    acquire(this.#lock, arenaWord.lock, this.#thread);
-    try {
+    return withLock(this.#lock, arenaWord.lock, this.#thread, () => {
       this.catchUp();
       const present = table.startOf(chunk);
       if (present !== 0) return present;
       const start = this.#take();
       this.#append(table.key, chunk, start);
       return table.add(chunk, start);
-    } finally {
-      release(this.#lock, arenaWord.lock);
-    }
+    });
   }
 
   /** Learns of the chunks that other threads have made. @returns false when there were none */

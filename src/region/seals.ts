@@ -5,7 +5,6 @@ import type { RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import { type Shape, sealBytes } from "./geometry.ts";
-import { acquire, release } from "./locks.ts";
 
 // The seal table: one word a page, the CRC-32 of its content, or 0 where the page is not sealed. A seal is stored when
 // its page is a draft, and is durable before the page is claimed; it stands by page number, so it follows a page that
@@ -114,22 +113,14 @@ function letGoSealed({ memory, core: { shape, pins } }: FrameWriter, page: numbe
 // Whoever holds a page looks at its seal only behind this lock, and so does whoever seals it since nobody holds it: so
 // no thread seals what another is about to change.
 function withSealLock(writer: FrameWriter, page: number, act: () => void): void {
-  const { core, epoch, thread } = writer;
-  const { words } = core.names;
-  const stripe = core.names.stripeOf(0, page);
-  epoch.enter();
-  try {
-    acquire(words, stripe, thread);
+  const { core } = writer;
+  writer.locked(core.names.words, core.names.stripeOf(0, page), () => {
     try {
       act();
     } catch (error) {
       throw core.failed(error);
-    } finally {
-      release(words, stripe);
     }
-  } finally {
-    epoch.leave();
-  }
+  });
 }
 
 /** For writers, where nobody else changes the page meanwhile. @throws DATA_CORRUPT */

@@ -3,7 +3,7 @@ import type { Memory, Space } from "../memory/index.ts";
 import type { FreePages } from "./free-pages.ts";
 import { entryBytes, type Shape, sealBytes } from "./geometry.ts";
 import { compatibleFeatures, type Geometry } from "./layout.ts";
-import { acquire, release } from "./locks.ts";
+import { withLock } from "./locks.ts";
 
 /** A word for each chunk. */
 const HOLE = 0;
@@ -252,11 +252,6 @@ export class ThinChunks {
   }
 
   #locked<T>(act: () => T): T {
-    acquire(this.#lock, 0, this.#thread);
-    try {
-      return act();
-    } finally {
-      release(this.#lock, 0);
-    }
+    return withLock(this.#lock, 0, this.#thread, act);
   }
 }
