@@ -31,6 +31,11 @@ test("a table gives what a map gives, in order and with its holes", () => {
       while (map.has(hole)) hole++;
       assert.equal(table.nextHole(index, end), hole);
     }
+    const pages = found.map((index) => map.get(index));
+    const half = found.length >>> 1;
+    assert.deepEqual(table.takeOut(found[half] ?? 0, end), pages.slice(half));
+    assert.deepEqual(table.takeOut(0, end), pages.slice(0, half));
+    assert.equal(table.next(0, end), end);
   });
   fc.assert(property);
 });

@@ -71,7 +71,7 @@ export class InstanceOperations {
       const reach = Math.min(instance.record.reach, limit);
       // The size first: pages beyond it belong to nobody. They are gone before a later growth could bring them back.
       this.#directory.update(instance, { sizeBytes, reach });
-      this.#forgetFrom(instance, limit);
+      for (const kindNumber of tableKinds) instance.table(kindNumber).takeOut(limit, instance.limit);
       const masks = instance.parent === undefined ? [] : this.takeMasksFrom(instance, reach);
       core.owners.addTails(instance.owner, -pages.filter((page) => this.#writer.isTail(page)).length);
       this.withdrawAll([...pages, ...masks]);
@@ -107,14 +107,9 @@ export class InstanceOperations {
 
   /** Takes the masks from an index on out of the page table. @returns their pages, which are to be withdrawn */
   takeMasksFrom(instance: InstanceState, reach: number): number[] {
-    const masks = instance.table(kind.table);
-    const taken: number[] = [];
-    const first = Math.ceil(reach / this.#writer.core.shape.masksPerPage);
-    for (const table of masks.indices(first, 2 ** 32)) {
-      taken.push(masks.get(table));
-      masks.set(table, 0);
-      this.#writer.core.owners.addMaskPages(instance.owner, -1);
-    }
+    const { shape, owners } = this.#writer.core;
+    const taken = instance.table(kind.table).takeOut(Math.ceil(reach / shape.masksPerPage), 2 ** 32);
+    owners.addMaskPages(instance.owner, -taken.length);
     return taken;
   }
 
@@ -137,13 +132,6 @@ export class InstanceOperations {
       for (const index of table.indices(from, instance.limit)) pages.push(table.get(index));
     }
     return pages;
-  }
-
-  #forgetFrom(instance: InstanceState, from: number): void {
-    for (const kindNumber of tableKinds) {
-      const table = instance.table(kindNumber);
-      for (const index of table.indices(from, instance.limit)) table.set(index, 0);
-    }
   }
 
   #refuseCut(instance: InstanceState, limit: number): void {

@@ -224,13 +224,7 @@ export class LayerOperations {
   // Its pages stay; those that do not outlive the generation go.
   #forget(instance: InstanceState): void {
     this.directory.unname(instance, recordState.deleted);
-    const table = instance.table(kind.volatile);
-    const pages: number[] = [];
-    for (const index of table.indices(0, instance.limit)) {
-      pages.push(table.get(index));
-      table.set(index, 0);
-    }
-    if (pages.length === 0) return;
+    const pages = instance.table(kind.volatile).takeOut(0, instance.limit);
     this.#instances.withdrawAll(pages);
     this.#writer.core.addPages(instance, -pages.length);
   }

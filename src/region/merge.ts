@@ -74,21 +74,10 @@ export class Merge {
 
   // At and above its reach the child does not see the layer.
   #withdrawFrom(layer: InstanceState, reach: number): void {
-    const data = layer.table(kind.data);
-    const pages: number[] = [];
-    for (const index of data.indices(reach, layer.limit)) {
-      pages.push(data.get(index));
-      data.set(index, 0);
-    }
+    const pages = layer.table(kind.data).takeOut(reach, layer.limit);
     const masks = layer.parent === undefined ? 0 : reach;
     this.#writer.core.addPages(layer, -pages.length);
     this.#instances.withdrawAll([...pages, ...this.#instances.takeMasksFrom(layer, masks)]);
-  }
-
-  #withdraw(layer: InstanceState, pages: readonly number[]): void {
-    if (pages.length === 0) return;
-    this.#instances.withdrawAll(pages);
-    this.#writer.core.addPages(layer, -pages.length);
   }
 
   #moveClaims(layer: InstanceState, child: InstanceState, from: number, end: number): void {
@@ -110,10 +99,8 @@ export class Merge {
       writer.core.addPages(layer, -1);
     }
     writer.fence();
-    this.#withdraw(
-      layer,
-      covered.map((index) => data.get(index)),
-    );
+    this.#instances.withdrawAll(covered.map((index) => data.get(index)));
+    writer.core.addPages(layer, -covered.length);
     // Only now is it gone for good: before, a power cut could bring it back under a child that was trimmed meanwhile.
     for (const index of covered) data.set(index, 0);
   }

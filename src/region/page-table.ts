@@ -262,6 +262,16 @@ export class PageTable {
     for (let index = this.next(from, end); index < end; index = this.next(index + 1, end)) yield index;
   }
 
+  /** Empties the indices from `from` to below `end`. @returns the pages that stood there, in order */
+  takeOut(from: number, end: number): number[] {
+    const taken: number[] = [];
+    for (const index of this.indices(from, end)) {
+      taken.push(this.get(index));
+      this.set(index, 0);
+    }
+    return taken;
+  }
+
   /** The first index at or after `from` and before `end` that has no page, or `end`. */
   nextHole(from: number, end: number): number {
     let index = from;

@@ -142,8 +142,8 @@ export const layerMutants: readonly Mutant[] = [
     rule: "2",
     file: merge,
     find: `writer.fence();
-        this.#withdraw(layer, covered`,
-    replace: "this.#withdraw(layer, covered",
+        this.#instances.withdrawAll(covered.map(`,
+    replace: "this.#instances.withdrawAll(covered.map(",
     model: "layers-power",
     scenario: "a merge into what was smaller once",
   },
