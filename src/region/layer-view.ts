@@ -83,11 +83,22 @@ export class LayerView {
     for (let page = masks.get(table); page !== 0; page = masks.get(table)) {
       const isSet = readMask(this.#memory, this.#core.shape, page, maskOf(index, masksPerPage));
       // A page that is no page of masks any longer was given to the layer above, with all that it says, or is gone.
-      const entry = readEntry(this.#memory, this.#core.shape, page);
-      if (kindOf(entry.claim) === kind.table && entry.index === table) return isSet;
+      if (this.#isMaskPage(page, table)) return isSet;
       if (masks.get(table) === page) return false;
     }
     return false;
+  }
+
+  /** A reader reads with pread(2): a hole of a full tmpfs is SIGBUS. For a writer that call were most of a look-up. */
+  #isMaskPage(page: number, table: number): boolean {
+    const { shape } = this.#core;
+    if (this.#memory.readOnly) {
+      const { index, claim } = readEntry(this.#memory, shape, page);
+      return kindOf(claim) === kind.table && index === table;
+    }
+    // The claim first: what it says was stored together with its index, so an older index does not go with it.
+    const offset = shape.entryOffset(page);
+    return kindOf(this.#memory.load32(offset + 4)) === kind.table && this.#memory.load32(offset) === table;
   }
 
   /** `layers` are the instance and those below it that it can see, from the top down. */
