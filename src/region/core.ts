@@ -367,7 +367,12 @@ interface KnownInstances {
 
 /** How many pages an instance is guaranteed and does not have. One without a name is guaranteed none. */
 export function missingOf(instance: InstanceState, pages: number = instance.pages): number {
-  return instance.deleted ? 0 : Math.max(0, instance.known.quotaMinPages - pages);
+  return instance.deleted ? 0 : missingWhenNamed(instance, pages);
+}
+
+/** How many pages it would have to be guaranteed as one that has a name. */
+export function missingWhenNamed({ known }: InstanceState, pages: number): number {
+  return Math.max(0, known.quotaMinPages - pages);
 }
 
 /** Kinds of pages that belong to instances, stand in page tables of their own and are bounded by the size. */

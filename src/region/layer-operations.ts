@@ -1,5 +1,6 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
+import { missingWhenNamed } from "./core.ts";
 import type { Directory, NewInstance } from "./directory.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import type { InstanceOperations } from "./instance-operations.ts";
@@ -176,8 +177,7 @@ export class LayerOperations {
       if (instance.record.state !== recordState.deleted) {
         throw new PerdureError("EINVAL", `"${instance.record.name}" is not deleted`);
       }
-      const missing = Math.max(0, instance.record.quotaMinPages - instance.pages);
-      this.#writer.refusePromise(missing);
+      this.#writer.refusePromise(missingWhenNamed(instance, instance.pages));
       this.directory.name(instance, { name });
     });
   }

@@ -110,10 +110,13 @@ function printItem(stream: NodeJS.WriteStream, text: string, mark = "  "): void 
 
 function printCounts(stream: NodeJS.WriteStream, { pageCounts }: CheckReport): void {
   print(stream, "");
-  const rows = Object.entries(pageCounts)
-    .filter(([, count]) => count > 0)
-    .map(([name, count]) => [String(count), kindTexts[name as keyof typeof kindTexts]]);
-  printTable(stream, [{ head: "PAGES", align: "right" }, { head: "OF WHAT KIND" }], rows);
+  printTable(stream, [{ head: "PAGES", align: "right" }, { head: "OF WHAT KIND" }], countRows(pageCounts, kindTexts));
+}
+
+/** A row for everything of which there is some. */
+function countRows<K extends string>(counts: Record<K, number>, texts: Record<K, string>): string[][] {
+  const keys = Object.keys(texts) as K[];
+  return keys.filter((key) => counts[key] > 0).map((key) => [String(counts[key]), texts[key]]);
 }
 
 /** Kinds of pages in words. */
@@ -152,14 +155,13 @@ function describeVerdict(stream: NodeJS.WriteStream, one: InstanceVerdict): stri
 }
 
 function printAfterCrash(stream: NodeJS.WriteStream, { recovered, healed, state }: CheckReport): void {
-  const left = Object.entries({ ...recovered, healed }).filter(([, count]) => count > 0);
-  if (left.length === 0) return;
+  const rows = countRows({ ...recovered, healed }, afterCrash);
+  if (rows.length === 0) return;
   const heading =
     state === "open"
       ? "In use by the writer, and no damage"
       : "Normal after a crash; the next open for writing puts it right";
   print(stream, "", `${heading}:`);
-  const rows = left.map(([key, count]) => [String(count), afterCrash[key as keyof typeof afterCrash]]);
   printTable(stream, [{ head: "COUNT", align: "right" }, { head: "WHAT" }], rows);
 }
 
