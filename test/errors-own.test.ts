@@ -10,10 +10,10 @@ import { join } from "node:path";
 import { crc32, gzipSync } from "node:zlib";
 import { loadPlugins } from "../src/cli/plugins.ts";
 import { registerFormat, unregisterFormat } from "../src/format/index.ts";
-import { checkRegion, Region } from "../src/index.ts";
+import { checkRegion, Region, repairRegion } from "../src/index.ts";
 import { FailingMemory, Recording, RecordingMemory } from "../src/testing/index.ts";
 import { memoryFolder } from "./support/cli.ts";
-import { forgeState } from "./support/images.ts";
+import { forgeState, markFormatting } from "./support/images.ts";
 import { provoke, provokeAll } from "./support/provoke.ts";
 import { openRegion, pageBytes, refused, savedImage, savedRegion, sevens } from "./support/saved-region.ts";
 
@@ -207,6 +207,20 @@ provoke("UNFORMATTED", "a blank file", async (t) => {
   writeFileSync(path, Buffer.alloc(2 ** 20), { mode: 0o600 });
   await refused("UNFORMATTED", path, folder, () => Region.open(path, { readOnly: true }));
   await (await Region.open(path, { create: true })).close();
+});
+
+provoke("UNFORMATTED", "a memory whose format was cut off", async (t) => {
+  const { folder, path } = await savedRegion(t);
+  const image = readFileSync(path);
+  // As a format leaves it that is killed before its last store.
+  markFormatting(image);
+  writeFileSync(path, image);
+  await refused("UNFORMATTED", path, folder, () => Region.open(path));
+  await refused("UNFORMATTED", path, folder, () => checkRegion(path));
+  await refused("UNFORMATTED", path, folder, () => repairRegion(path));
+  const region = await Region.open(path, { create: true });
+  assert.equal(region.start.kind, "cold");
+  await region.close();
 });
 
 provoke("UNKNOWN_FORMAT", "a superblock that names a format of somebody else", async (t) => {

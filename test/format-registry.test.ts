@@ -145,7 +145,22 @@ test("a format that fails half-way leaves no superblock, not even the old one", 
     },
   });
   assert.throws(() => formatMemory(memory, failing, { force: true }), refusal("EIO"));
-  assert.throws(() => attachMemory(memory), refusal("FOREIGN_DATA"));
+  assert.throws(() => attachMemory(memory), refusal("UNFORMATTED"));
+});
+
+test("what a format has left that was cut off is formatted by the next one without force", () => {
+  const memory = RecordingMemory.blank(SIZE);
+  const failing = sample({
+    format: () => {
+      memory.fill(4096, Uint8Array.of(7));
+      throw new PerdureError("EIO", "the device failed");
+    },
+  });
+  registerFormat(sample());
+  assert.throws(() => formatMemory(memory, failing), refusal("EIO"));
+  assert.ok(isBlank(memory));
+  formatMemory(memory, TYPE);
+  attachMemory(memory).detach();
 });
 
 test("every failure of the memory while formatting is reported, and none leaves a whole superblock", () => {

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { isPerdureError, type PreflightReport, preflightRegion, Region } from "../src/index.ts";
 import { memoryFolder } from "./support/cli.ts";
-import { forgeState, resealedGeometry } from "./support/images.ts";
+import { forgeState, markFormatting, resealedGeometry } from "./support/images.ts";
 import { contentOf, pageBytes, savedRegion } from "./support/saved-region.ts";
 
 /** A preflight that changed nothing in the folder. */
@@ -83,6 +83,10 @@ const cases: Record<string, { prepare: (path: string) => void | Promise<void>; e
   "data in the middle of zeroes": {
     prepare: (path) => writeFileSync(path, Buffer.alloc(4 * 2 ** 20).fill(1, 2 ** 21, 2 ** 21 + 1)),
     expected: "refused UNFORMATTED",
+  },
+  "a memory whose format was cut off": {
+    prepare: (path) => changed(path, markFormatting),
+    expected: "cold UNFORMATTED",
   },
   "a blank file": { prepare: (path) => changed(path, (image) => image.fill(0)), expected: "cold UNFORMATTED" },
   "a file that others may write": { prepare: (path) => chmodSync(path, 0o620), expected: "refused EACCES" },

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { formatMemory } from "../src/format/index.ts";
+import { attachMemory, formatMemory } from "../src/format/index.ts";
 import { isPerdureError } from "../src/index.ts";
 import { kind, kindOf } from "../src/region/claim.ts";
 import { readEntry } from "../src/region/frame-table.ts";
@@ -56,6 +56,29 @@ function assertBacked(memory: ThinMemory, label: string): void {
 }
 
 describe("a thin region", () => {
+  test("that is killed while it is formatted is formatted by the next one without force", () => {
+    const format = nativeFormat({ pageBytes, thin: true });
+    const killed = new Error("killed");
+    let isDone = false;
+    // The first store says that the memory is being formatted.
+    for (let last = 1; !isDone; last++) {
+      const memory = ThinMemory.sparseCopy(new Uint8Array(regionPages * pageBytes).fill(0xaa), chunkBytes);
+      let stores = 0;
+      memory.recording.before = (event) => {
+        if (event.kind === "store" && stores++ === last) throw killed;
+      };
+      try {
+        formatMemory(memory, format, { force: true });
+        isDone = true;
+      } catch (error) {
+        assert.equal(error, killed);
+      }
+      memory.recording.before = undefined;
+      if (!isDone) formatMemory(memory, format);
+      attachMemory(memory).detach();
+    }
+  });
+
   test("holds little more than its metadata when it is made, and grows as it is written", () => {
     const memory = thinMemory();
     const metadata = memory.allocatedBytes;

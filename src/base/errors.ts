@@ -96,7 +96,7 @@ export const ERRORS = {
     remedy: "open it with the schema it was written with, or delete and create it anew",
   },
   UNFORMATTED: {
-    text: "the memory is blank: nothing was ever formatted there",
+    text: "the memory is blank, or was being formatted when that was cut off",
     remedy: "format it with `perdure format`, or open it with `create`",
   },
   UNKNOWN_FORMAT: {

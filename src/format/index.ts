@@ -48,6 +48,7 @@ export {
   isBlank,
   isBlankInSteps,
   listFormats,
+  refuseHalfFormatted,
   refusingData,
   registerFormat,
   unregisterFormat,

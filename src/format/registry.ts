@@ -2,11 +2,12 @@ import { atOnce, isPerdureError, PerdureError, type Steps } from "../base/index.
 import type { Memory } from "../memory/index.ts";
 import { describeForeignData, isAllZero } from "./foreign-data.ts";
 import {
-  eraseMagic,
   formatTypeOf,
+  hasFormattingMark,
   hasOddParity,
   superblockBytes,
   superblockHead,
+  writeFormattingMark,
   writeMagic,
   writeType,
 } from "./superblock.ts";
@@ -21,7 +22,7 @@ export interface Format<Handle = unknown> {
   readonly name: string;
   /** Refuses, before anything is stored, a memory on which it cannot lay itself out. */
   validate?(memory: Memory): void;
-  /** Lays an empty format out. Bytes 0-11 of the superblock are written by the registry, the magic last of all. */
+  /** Lays an empty format out. Bytes 0-11 of the superblock belong to the registry, which writes the magic last. */
   format(memory: Memory): void;
   /** Opens what is there. A failed probe must leave nothing held. */
   probe(memory: Memory): Handle;
@@ -89,7 +90,7 @@ export interface Attached<Handle> {
 }
 
 /**
- * Formats a memory. Only blank memory is formatted, unless forced.
+ * Formats a memory. Only blank memory is formatted, unless forced; one whose format was cut off counts as blank.
  *
  * @throws UNKNOWN_FORMAT, READ_ONLY, EEXIST (it holds a format already), FOREIGN_DATA
  */
@@ -105,7 +106,8 @@ export function* formatting(memory: Memory, type: number | Format, options: { fo
   format.validate?.(memory);
   // Where holes were kept, even the superblock may be one.
   memory.space?.allocate(0, superblockBytes);
-  eraseMagic(memory);
+  // Durable before the first byte of the format: what a kill leaves is never taken for somebody else's data.
+  writeFormattingMark(memory);
   memory.flush(0, superblockBytes);
   memory.fence();
   format.format(memory);
@@ -122,7 +124,8 @@ export function* formatting(memory: Memory, type: number | Format, options: { fo
 /**
  * Opens a memory with the format that its superblock names.
  *
- * @throws UNFORMATTED (blank), FOREIGN_DATA, UNKNOWN_FORMAT, and whatever the format's probe throws
+ * @throws UNFORMATTED (blank, or its format was cut off), FOREIGN_DATA, UNKNOWN_FORMAT, and whatever the format's
+ * probe throws
  */
 export function attachMemory<Handle>(memory: Memory): Attached<Handle> {
   const known = formatOf(memory);
@@ -138,13 +141,18 @@ export function* attaching<Handle>(memory: Memory): Steps<Attached<Handle>> {
 
 function formatOf(memory: Memory): Registered {
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
-  if (type === undefined) {
-    const found = describeForeignData(memory);
-    const source = memory.ranges[0].source;
-    if (found === undefined) throw new PerdureError("UNFORMATTED", `${source} is blank`);
-    throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
-  }
-  return registered(type, "UNKNOWN_FORMAT");
+  if (type !== undefined) return registered(type, "UNKNOWN_FORMAT");
+  refuseHalfFormatted(memory);
+  const found = describeForeignData(memory);
+  const source = memory.ranges[0].source;
+  if (found === undefined) throw new PerdureError("UNFORMATTED", `${source} is blank`);
+  throw new PerdureError("FOREIGN_DATA", `${source} holds ${found}`);
+}
+
+/** @throws UNFORMATTED for a memory whose format was cut off, or is under way */
+export function refuseHalfFormatted(memory: Memory): void {
+  if (!hasFormattingMark(memory)) return;
+  throw new PerdureError("UNFORMATTED", `${memory.ranges[0].source} was being formatted, and that did not end`);
 }
 
 function attached<Handle>(known: Registered, handle: Handle): Attached<Handle> {
@@ -170,13 +178,17 @@ function stillAttached(error: unknown): unknown {
   return new PerdureError(code, `${message}; the memory stays attached`, { remedy, cause: error });
 }
 
-/** True when neither a superblock nor anything else was found: what may be formatted without force. */
+/**
+ * True for what may be formatted without force: neither a superblock nor anything else was found, or a format was
+ * begun there and cut off.
+ */
 export function isBlank(memory: Memory): boolean {
   return atOnce(isBlankInSteps(memory));
 }
 
 /** `isBlank` in steps. */
 export function* isBlankInSteps(memory: Memory): Steps<boolean> {
+  if (hasFormattingMark(memory)) return true;
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   return type === undefined && describeForeignData(memory) === undefined && (yield* isAllZero(memory));
 }
@@ -189,6 +201,7 @@ function registered(type: number, code: "ENOENT" | "UNKNOWN_FORMAT"): Registered
 
 /** Looks, in steps, for what must not be overwritten. @throws EEXIST (it holds a format already), FOREIGN_DATA */
 export function* refusingData(memory: Memory): Steps<void> {
+  if (hasFormattingMark(memory)) return;
   const source = memory.ranges[0].source;
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   if (type !== undefined) {

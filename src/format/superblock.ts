@@ -16,6 +16,9 @@ export const superblockHead = new Layout("superblock head", 12, {
 
 const MAGIC_LOW = 0x50455253;
 const MAGIC_HIGH = 0x4b4d454d;
+/** Stands in the place of the magic while a memory is formatted: its complement, which no flipped bits make of it. */
+const MARK_LOW = 0xafbaadac;
+const MARK_HIGH = 0xb4b2bab2;
 
 /** @returns the type that a superblock names, or undefined when its magic is not there */
 export function formatTypeOf(head: Uint8Array): number | undefined {
@@ -33,9 +36,18 @@ export function writeMagic(memory: Memory): void {
   memory.commit64(superblockHead.fields.magicLow.offset, MAGIC_LOW, MAGIC_HIGH);
 }
 
-/** Takes the magic away, the first store when a memory is formatted anew: a killed format leaves no old one behind. */
-export function eraseMagic(memory: Memory): void {
-  memory.commit64(superblockHead.fields.magicLow.offset, 0, 0);
+/**
+ * Says that a memory is being formatted, by its first store: a killed format leaves no old magic behind, and nothing
+ * that anybody could take for data.
+ */
+export function writeFormattingMark(memory: Memory): void {
+  memory.commit64(superblockHead.fields.magicLow.offset, MARK_LOW, MARK_HIGH);
+}
+
+/** True for a memory whose format was begun and is not done: whatever it holds was given up then. */
+export function hasFormattingMark(memory: Memory): boolean {
+  const { magicLow, magicHigh } = superblockHead.decode(memory.read(0, superblockHead.sizeBytes));
+  return magicLow === MARK_LOW && magicHigh === MARK_HIGH;
 }
 
 /** True for numbers with an odd count of set bits. */

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { atOnce, PerdureError, seal } from "../base/index.ts";
-import type { Format } from "../format/index.ts";
+import { type Format, superblockBytes, superblockHead } from "../format/index.ts";
 import { type Memory, persist, windowBytes } from "../memory/index.ts";
 import { writeDual } from "./dual-record.ts";
 import {
@@ -17,17 +17,17 @@ import {
   formatType,
   formatVersion,
   type Geometry,
-  lifeLayout,
-  maxLives,
   readOnlyFeatures,
   regionState,
   stateLayout,
   stateSlots,
-  superblockOffsets,
 } from "./layout.ts";
 import { OpenRegion } from "./open-region.ts";
 import { writeFreshEntries } from "./state-record.ts";
 import { allocateMetadata, isThin } from "./thin-chunks.ts";
+
+/** Magic and type are the registry's. */
+const headEnd = superblockHead.sizeBytes;
 
 /** What is fixed for ever when a region is formatted. */
 export interface FormatOptions {
@@ -78,8 +78,9 @@ function formatRegion(memory: Memory, wanted: Wanted): void {
   const { pages } = shape;
   const mark = Math.min(pages, Math.ceil(shape.firstPage / chunkPages) * chunkPages);
   if (isThin(wanted) && memory.space !== undefined) {
-    // What was there is gone with its memory, so that nothing is stored into a hole below.
-    memory.space.punch(0, memory.sizeBytes);
+    // What was there is gone with its memory, so that nothing is stored into a hole below. The head says meanwhile that
+    // the memory is being formatted.
+    memory.space.punch(superblockBytes, memory.sizeBytes - superblockBytes);
     allocateMetadata(memory.space, shape, mark);
   }
   eraseOld(memory, shape);
@@ -102,13 +103,13 @@ function formatRegion(memory: Memory, wanted: Wanted): void {
   });
   memory.fill(shape.geometryCopyOffset, geometry);
   persist(memory, shape.geometryCopyOffset, geometry.length);
-  memory.fill(superblockOffsets.geometry, geometry);
-  persist(memory, superblockOffsets.geometry, geometry.length);
+  memory.fill(headEnd, geometry.subarray(headEnd));
+  persist(memory, headEnd, geometry.length - headEnd);
 }
 
 // Claims of an older region above the new mark would look like corruption, and old lives like ours.
 function eraseOld(memory: Memory, shape: Shape): void {
-  memory.zero(superblockOffsets.lives, maxLives * lifeLayout.sizeBytes);
+  memory.zero(headEnd, superblockBytes - headEnd);
   const end = shape.tableOffset + shape.tableBytes;
   for (let offset = shape.tableOffset; offset < end; ) {
     const step = Math.min(end - offset, windowBytes - (offset % windowBytes));

@@ -16,7 +16,7 @@ import { isThin } from "./thin-chunks.ts";
 
 /** How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing. */
 export interface RegionOptions extends LongOptions {
-  /** Make and format the region when there is nothing of that name. */
+  /** Make the region when there is nothing of that name; format what is blank, or whose format was cut off. */
   readonly create?: boolean;
   /** Size of a region that is created. */
   readonly size?: number | string;
@@ -47,7 +47,8 @@ export interface RegionOptions extends LongOptions {
 const CREATE_TRIES = 3;
 
 /**
- * Opens the memory of a source; with `create` what is not there is made, and what is blank is formatted.
+ * Opens the memory of a source; with `create` what is not there is made, and what is blank, or was being formatted when
+ * that was cut off, is formatted.
  *
  * @throws what Region.open throws, but for what the region itself holds
  */

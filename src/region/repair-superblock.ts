@@ -1,5 +1,13 @@
 import { isSealed, PerdureError, seal } from "../base/index.ts";
-import { formatTypeOf, hasOddParity, superblockBytes, superblockHead, writeMagic, writeType } from "../format/index.ts";
+import {
+  formatTypeOf,
+  hasOddParity,
+  refuseHalfFormatted,
+  superblockBytes,
+  superblockHead,
+  writeMagic,
+  writeType,
+} from "../format/index.ts";
 import { makesSense } from "./analyze.ts";
 import { kind, kindOf } from "./claim.ts";
 import { readDual } from "./dual-record.ts";
@@ -29,7 +37,7 @@ const GEOMETRY_FROM = superblockHead.sizeBytes;
  * only when its geometry and its state say so by themselves.
  *
  * @returns what was wrong
- * @throws CORRUPT when too little is left; UNSUPPORTED_VERSION
+ * @throws CORRUPT when too little is left; UNFORMATTED, UNKNOWN_FORMAT, UNSUPPORTED_VERSION
  */
 export function mendSuperblock(memory: PlannedMemory, mends: Mends): Finding[] {
   const findings: Finding[] = [];
@@ -39,6 +47,8 @@ export function mendSuperblock(memory: PlannedMemory, mends: Mends): Finding[] {
   if (type !== undefined && type !== formatType && hasOddParity(type)) {
     throw new PerdureError("UNKNOWN_FORMAT", `${source} is of format type ${type}, and no region`);
   }
+  // What is laid out so far looks like a region that lost its magic, and never was one.
+  refuseHalfFormatted(memory);
   const { geometry, fromCopy } = readGeometry(memory);
   const shape = new Shape(geometry);
   const mayRebuild = type === formatType || isZeroed(memory, shape);

@@ -50,6 +50,11 @@ export function forgeState(image: Uint8Array, change: Partial<RegionStateRecord>
   image.set(encoded, superblockOffsets.recordB);
 }
 
+/** Makes the head what it is while a memory is formatted. */
+export function markFormatting(image: Uint8Array): void {
+  image.set(Buffer.from("acadbaafb2bab2b4", "hex"));
+}
+
 /** Where the life of a generation is written. */
 export function lifeOffset(generation: number): number {
   return superblockOffsets.lives + (generation % 16) * lifeLayout.sizeBytes;

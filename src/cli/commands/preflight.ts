@@ -60,7 +60,7 @@ function describeReason({ outcome, reason, text, region }: PreflightReport): str
       if (outcome === "cold") return "nothing is there; --create makes it";
       break;
     case "UNFORMATTED":
-      return "nothing was ever written there; --create formats it";
+      return "nothing stands there yet; --create formats it";
     case "LOCKED":
       return "a writer is at work; when it closes the region, a start is warm";
     case "QUARANTINED":
