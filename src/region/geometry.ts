@@ -154,16 +154,14 @@ export interface FoundGeometry {
  */
 export function writeGeometry(memory: Memory, shape: Shape, geometry: Geometry): void {
   const encoded = encodeGeometry(geometry);
-  memory.fill(shape.geometryCopyOffset, encoded);
-  persist(memory, shape.geometryCopyOffset, encoded.length);
+  writeGeometryCopy(memory, shape, encoded);
   const { version, crc } = geometryLayout.fields;
   for (const field of [version, crc]) memory.commit32(field.offset, field.read(new DataView(encoded.buffer)));
   persist(memory, 0, encoded.length);
 }
 
-/** Makes the copy of the geometry that of its first place again. */
-export function healGeometryCopy(memory: Memory, shape: Shape, geometry: Geometry): void {
-  const encoded = encodeGeometry(geometry);
+/** Writes the copy of the geometry. */
+export function writeGeometryCopy(memory: Memory, shape: Shape, encoded: Uint8Array): void {
   memory.fill(shape.geometryCopyOffset, encoded);
   persist(memory, shape.geometryCopyOffset, encoded.length);
 }

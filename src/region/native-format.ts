@@ -11,6 +11,7 @@ import {
   pagesOf,
   Shape,
   validatePageBytes,
+  writeGeometryCopy,
 } from "./geometry.ts";
 import {
   compatibleFeatures,
@@ -101,8 +102,7 @@ function formatRegion(memory: Memory, wanted: Wanted): void {
     createdMs: Date.now(),
     pages,
   });
-  memory.fill(shape.geometryCopyOffset, geometry);
-  persist(memory, shape.geometryCopyOffset, geometry.length);
+  writeGeometryCopy(memory, shape, geometry);
   memory.fill(headEnd, geometry.subarray(headEnd));
   persist(memory, headEnd, geometry.length - headEnd);
 }

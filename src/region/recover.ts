@@ -4,7 +4,7 @@ import type { Analysis } from "./analysis.ts";
 import { makeClaim, revisionOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { FrameWriter } from "./frame-writer.ts";
-import { healGeometryCopy, writeGeometry } from "./geometry.ts";
+import { encodeGeometry, writeGeometry, writeGeometryCopy } from "./geometry.ts";
 import {
   epochsLayout,
   lifeLayout,
@@ -41,7 +41,7 @@ export function recover(memory: Memory, core: RegionCore, analysis: Analysis, op
   writeState(memory, core, opening.change, analysis.stateLoser ?? stateSlots.a);
   writeLife(memory, opening, 0);
   if (analysis.isTornUpgrade) writeGeometry(memory, core.shape, analysis.geometry);
-  if (analysis.isCopyStale) healGeometryCopy(memory, core.shape, analysis.geometry);
+  if (analysis.isCopyStale) writeGeometryCopy(memory, core.shape, encodeGeometry(analysis.geometry));
   // The dead owner's threads may have left them odd: scans would wait for ever.
   memory.zero(superblockOffsets.epochs, epochsLayout.sizeBytes);
   const writer = new FrameWriter(memory, core, 1);
