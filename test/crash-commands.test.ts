@@ -22,8 +22,8 @@ import { type Operation, write } from "./crash/operations.ts";
 import { freshImage } from "./crash/sequences.ts";
 import { alphabet, isExpressible, prepared } from "./crash/short-sequences.ts";
 import { World } from "./crash/world.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const path = process.env["PERDURE_PATH"];
 const replayPath = process.env["PERDURE_REPLAY_PATH"];
 const HISTORIES = Number(process.env["PERDURE_HISTORIES"] ?? 300);

@@ -8,8 +8,8 @@ import { describe, type TestContext, test } from "node:test";
 import { everySite } from "./crash/store-sites.ts";
 import { runSearch, type SearchResult } from "./support/crash-search.ts";
 import { addFigures } from "./support/figures.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** How many states each of the random searches tries, and how many seconds of a processor it may take for them. */
 const states = process.env["PERDURE_CRASH_STATES"] ?? "20000";
 const cpuSeconds = process.env["PERDURE_CRASH_CPU_SECONDS"] ?? "600";

@@ -5,8 +5,7 @@ import fc from "fast-check";
 import type { Extent } from "../src/device/index.ts";
 import { type Disk, Disks } from "../src/disk/index.ts";
 import { afterClose, afterDeath, freshRegion, refusal, type Trial } from "./support/region.ts";
-
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
+import { seed } from "./support/seed.ts";
 
 const disksOf = ({ region }: Trial): Disks => new Disks(region);
 function freshDisk(sizeBytes: number, pages = 2000): { trial: Trial; disk: Disk } {

@@ -12,12 +12,12 @@ import { MountedDisk } from "./support/e2e-mounted-disk.ts";
 import { StampWriter } from "./support/e2e-stamp-writer.ts";
 import { requireMounts, runTool, TestBed, until } from "./support/e2e-test-bed.ts";
 import { run } from "./support/nbd-programs.ts";
+import { seed } from "./support/seed.ts";
 import { which } from "./support/tools.ts";
 
 const MiB = 2 ** 20;
 const rounds = 20;
 const logBytes = 32 * MiB;
-const seed = Number(process.env.PERDURE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** One region, one file system and one raw disk, which age over all rounds. */
 class Torture {

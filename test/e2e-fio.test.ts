@@ -11,11 +11,11 @@ import { seeded } from "../src/testing/index.ts";
 import type { RunningCli } from "./support/cli.ts";
 import { ended, TestBed } from "./support/e2e-test-bed.ts";
 import { run, start, succeed } from "./support/nbd-programs.ts";
+import { seed } from "./support/seed.ts";
 import { requireTool } from "./support/tools.ts";
 
 const MiB = 2 ** 20;
 const timeout = 60_000;
-const seed = Number(process.env.PERDURE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** A bed with a server of the disks pram0 and other. */
 async function serve(t: TestContext, bed: TestBed = new TestBed(t)): Promise<{ bed: TestBed; server: RunningCli }> {

@@ -11,6 +11,7 @@ import { memoryFolder, perdure, perdureJson, type RunningCli, readDisk } from ".
 import { TestBed } from "./support/e2e-test-bed.ts";
 import { mountImage, mountTmpfs, requireRoot } from "./support/mounts.ts";
 import { NbdRawClient } from "./support/nbd-raw-client.ts";
+import { seed } from "./support/seed.ts";
 
 const MIB = 2 ** 20;
 const blockBytes = 4096;
@@ -18,7 +19,6 @@ const ENOSPC = 28;
 const command = { write: 1, trim: 4 } as const;
 /** What stays with a region beside what it holds: the reserve and the chunks that are not given back at once. */
 const spareBytes = 11 * MIB;
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 
 /** A file that takes memory away from the region, and gives it back. */
 class Ballast {

@@ -10,11 +10,11 @@ import { below, type Random, seeded } from "../src/testing/index.ts";
 import { perdureJson, RunningCli } from "./support/cli.ts";
 import { StampWriter } from "./support/e2e-stamp-writer.ts";
 import { TestBed } from "./support/e2e-test-bed.ts";
+import { seed } from "./support/seed.ts";
 
 const MiB = 2 ** 20;
 /** Kills that may be tried until enough of them have met the server at work. */
 const tries = 40;
-const seed = Number(process.env.PERDURE_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const timeout = 180_000;
 
 /** A whole disk that is changed by one request, again and again. */

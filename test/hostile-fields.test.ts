@@ -16,8 +16,8 @@ import {
   stateLayout,
   superblockOffsets,
 } from "../src/region/layout.ts";
-import { below, pick, Recording, RecordingMemory, seeded } from "../src/testing/index.ts";
-import { lifeOffset, resealed, resealedGeometry, shapeOf } from "./support/images.ts";
+import { below, pick, seeded } from "../src/testing/index.ts";
+import { lifeOffset, memoryOf, resealed, resealedGeometry, shapeOf } from "./support/images.ts";
 import {
   closedLayers,
   closedReference,
@@ -26,8 +26,8 @@ import {
   type Reference,
 } from "./support/references.ts";
 import { formattedImage } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const PATIENCE_MS = 2000;
 const FORGED_CLAIMS = 4000;
 /** Pairs of forged fields; and the share of all single ones that a run leaves out. */
@@ -39,7 +39,7 @@ function exercise(image: Uint8Array, context: string): boolean {
   const began = performance.now();
   let opened = false;
   try {
-    const region = PageRegion.attach(new RecordingMemory(new Recording(image)));
+    const region = PageRegion.attach(memoryOf(image));
     opened = true;
     for (const { subsystem, name } of region.list()) {
       const instance = region.instance(subsystem, name);
@@ -53,7 +53,7 @@ function exercise(image: Uint8Array, context: string): boolean {
     assert.ok(!Number.isNaN(region.info().created.getTime()));
     attempt(() => region.instance("crash", "fresh", { create: true }).write(7, Uint8Array.of(7)), context);
     region[Symbol.dispose]();
-    PageRegion.attach(new RecordingMemory(new Recording(image)));
+    PageRegion.attach(memoryOf(image));
   } catch (error) {
     if (!isPerdureError(error)) throw new Error(`${context}: ${(error as Error).stack}`, { cause: error });
   }
@@ -145,10 +145,10 @@ test("instance records: every word, in one slot and in both", (t) => {
  * which nothing is found, or is refused and has stored nothing.
  */
 function exerciseRepair(image: Uint8Array, context: string): boolean {
-  const reader = new RecordingMemory(new Recording(image.slice()));
+  const reader = memoryOf(image.slice());
   attempt(() => analyze(reader), context);
   assert.equal(reader.recording.events.length, 0, context);
-  const repaired = new RecordingMemory(new Recording(image.slice()));
+  const repaired = memoryOf(image.slice());
   try {
     repairMemory(repaired);
   } catch (error) {

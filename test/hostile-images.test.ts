@@ -6,10 +6,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { type ErrorCode, isPerdureError } from "../src/base/index.ts";
 import { analyze, PageRegion } from "../src/region/index.ts";
-import { below, type Random, Recording, RecordingMemory, seeded } from "../src/testing/index.ts";
+import { below, type Random, seeded } from "../src/testing/index.ts";
 import { checkImage } from "./crash/checker.ts";
 import { filled } from "./crash/operations.ts";
-import { shapeOf, stateOf } from "./support/images.ts";
+import { flip, memoryOf, shapeOf, stateOf } from "./support/images.ts";
 import {
   closedLayers,
   closedReference,
@@ -18,8 +18,8 @@ import {
   type Reference,
 } from "./support/references.ts";
 import { describeRegion, freshRegion, openCopy, refusal } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const PAIRS = 5000;
 /** Images with layers have twice the metadata, of which each fifth bit is tried; 1 tries all. */
 const LAYERS_STRIDE = Number(process.env["PERDURE_STRIDE"] ?? 5);
@@ -41,7 +41,7 @@ const byChecker: Describe = (_region, image) => checkImage(image).text;
 function verdict(image: Uint8Array, context: string, describeOpened: Describe): string {
   const began = performance.now();
   try {
-    return describeOpened(PageRegion.attach(new RecordingMemory(new Recording(image))), image);
+    return describeOpened(PageRegion.attach(memoryOf(image)), image);
   } catch (error) {
     if (isPerdureError(error) && REFUSALS.includes(error.code)) return error.code;
     throw new Error(`${context}: ${(error as Error).stack}`, { cause: error });
@@ -80,10 +80,6 @@ class Judge {
     return verdictName;
   }
 }
-
-const flip = (image: Uint8Array, bit: number): void => {
-  image[bit >>> 3] ^= 1 << (bit & 7);
-};
 
 function randomBit(random: Random, { metadata, pageBytes }: Reference): number {
   return 8 * pageBytes * metadata[below(random, metadata.length)] + below(random, 8 * pageBytes);
@@ -170,7 +166,7 @@ for (const [name, make, stride] of [
         const image = reference.image.slice();
         for (let flips = 0; flips < 1 + (k % 9); flips++) flip(image, randomBit(random, reference));
         const before = image.slice();
-        const memory = new RecordingMemory(new Recording(image));
+        const memory = memoryOf(image);
         try {
           analyze(memory);
         } catch (error) {
@@ -207,7 +203,7 @@ test("after a close an older self of any part of the frame table is detected", (
     damaged.set(older.subarray(page * pageBytes, (page + 1) * pageBytes), page * pageBytes);
     if (Buffer.compare(damaged, image) === 0) continue;
     differ++;
-    assert.throws(() => PageRegion.attach(new RecordingMemory(new Recording(damaged))), refusal("CORRUPT"));
+    assert.throws(() => PageRegion.attach(memoryOf(damaged)), refusal("CORRUPT"));
   }
   assert.ok(differ > 0);
 });

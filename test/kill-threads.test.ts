@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killThreads } from "./support/killed-threads.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const LIVES = Number(process.env["PERDURE_KILLS"] ?? 12);
 
 test(`threads that are killed lose no acknowledged write (PERDURE_SEED=${seed})`, async (t) => {

@@ -6,8 +6,8 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { addKillFigures, type KillReport, killWriters } from "./support/killed-writer.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const LIVES = Number(process.env["PERDURE_KILLS"] ?? 100);
 
 describe(`a killed writer loses no acknowledged operation (PERDURE_SEED=${seed})`, { concurrency: 2 }, () => {

@@ -17,8 +17,8 @@ import {
   syndrome,
 } from "../src/region/claim.ts";
 import { below, type Random, seeded } from "../src/testing/index.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const kinds = Object.values(kind);
 
 interface Entry {

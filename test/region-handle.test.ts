@@ -13,11 +13,11 @@ import { Region } from "../src/index.ts";
 import { checkRegion } from "../src/region/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { refusal } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 import { COMMON, type HammerResult, type HammerTask, INDICES, valueOf } from "./support/thread-hammer.ts";
 import type { Order } from "./support/thread-region.ts";
 import { nextMessage, startThread } from "./support/threads.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const TURNS = Number(process.env["PERDURE_TURNS"] ?? 3000);
 const WORKERS = 4;
 

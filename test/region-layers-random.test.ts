@@ -9,8 +9,8 @@ import { PageRegion } from "../src/region/index.ts";
 import { seeded } from "../src/testing/index.ts";
 import { compare, LayeredWork, ReaderMemory, shownBy } from "./support/layered.ts";
 import { freshRegion } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const ROUNDS = Number(process.env["PERDURE_LAYER_ROUNDS"] ?? 12);
 const STEPS = 250;
 

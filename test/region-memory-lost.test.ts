@@ -15,9 +15,9 @@ import { lostRegionProgram } from "./support/child-lost-region.ts";
 import { memoryFolder, RunningCli, writeDisk } from "./support/cli.ts";
 import { NbdRawClient } from "./support/nbd-raw-client.ts";
 import { refusal } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
 const skip = process.arch === "x64" ? false : "the guard is for x86-64 only";
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const SIZE = 2 ** 20;
 const PAGE = 512;
 const MACHINE_PAGE = 4096;

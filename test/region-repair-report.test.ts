@@ -13,14 +13,11 @@ import {
   repairRegion,
 } from "../src/region/index.ts";
 import { stateSlots } from "../src/region/layout.ts";
-import { Recording, RecordingMemory } from "../src/testing/index.ts";
 import { filled } from "./crash/operations.ts";
 import { memoryFolder } from "./support/cli.ts";
-import { resealedGeometry, shapeOf, stateOf } from "./support/images.ts";
+import { memoryOf, resealedGeometry, shapeOf, stateOf } from "./support/images.ts";
 import { closedLayers, closedReference, crashedLayers, crashedReference } from "./support/references.ts";
 import { describeInstances, openCopy, refusal } from "./support/region.ts";
-
-const memoryOf = (image: Uint8Array): RecordingMemory => new RecordingMemory(new Recording(image));
 
 /** Where the page at an index of an instance is. */
 function pageOf(image: Uint8Array, owner: number, index: number): number {

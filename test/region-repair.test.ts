@@ -7,16 +7,8 @@ import { describe, test } from "node:test";
 import { isPerdureError } from "../src/base/index.ts";
 import { kind, kindOf, ownerOf } from "../src/region/claim.ts";
 import { analyze, describeMend, PageRegion, type RepairReport, repairMemory } from "../src/region/index.ts";
-import {
-  below,
-  killImages,
-  PowerModel,
-  type Random,
-  Recording,
-  RecordingMemory,
-  seeded,
-} from "../src/testing/index.ts";
-import { shapeOf } from "./support/images.ts";
+import { below, killImages, PowerModel, type Random, seeded } from "../src/testing/index.ts";
+import { flip, memoryOf, shapeOf } from "./support/images.ts";
 import {
   closedLayers,
   closedReference,
@@ -25,8 +17,8 @@ import {
   type Reference,
 } from "./support/references.ts";
 import { describeInstances, describeRegion } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 /** Of the bits of each image this share is tried, from another one on in each; 1 tries all. */
 const STRIDE = Number(process.env["PERDURE_STRIDE"] ?? 7);
 const ROUNDS = 150;
@@ -40,12 +32,7 @@ const references: Readonly<Record<string, Reference>> = {
   "with layers and checksums": crashedLayers(true),
 };
 
-const memoryOf = (image: Uint8Array): RecordingMemory => new RecordingMemory(new Recording(image));
 const opened = (image: Uint8Array): PageRegion => PageRegion.attach(memoryOf(image.slice()));
-
-const flip = (image: Uint8Array, bit: number): void => {
-  image[bit >>> 3] ^= 1 << (bit & 7);
-};
 
 function randomBit(random: Random, { metadata, pageBytes }: Reference): number {
   return 8 * pageBytes * metadata[below(random, metadata.length)] + below(random, 8 * pageBytes);

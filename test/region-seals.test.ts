@@ -18,8 +18,8 @@ import {
   refusal,
   type Trial,
 } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const pageBytes = 512;
 const page = (value: number): Uint8Array => Uint8Array.from({ length: pageBytes }, (_, k) => value * 31 + k * 7);
 

@@ -23,9 +23,9 @@ import { choose, create, filled, free, type Operation, pageBytes, write } from "
 import { World } from "./crash/world.ts";
 import { shapeOf, stateOf } from "./support/images.ts";
 import { refusal } from "./support/region.ts";
+import { seed } from "./support/seed.ts";
 import { ThinMemory } from "./support/thin-memory.ts";
 
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const regionPages = 320;
 const chunkPages = 16;
 const chunkBytes = chunkPages * pageBytes;

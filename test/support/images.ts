@@ -10,6 +10,10 @@ import {
   stateLayout,
   superblockOffsets,
 } from "../../src/region/layout.ts";
+import { Recording, RecordingMemory } from "../../src/testing/index.ts";
+
+/** The memory that an image is of; what is stored there is stored into the image. */
+export const memoryOf = (image: Uint8Array): RecordingMemory => new RecordingMemory(new Recording(image));
 
 /** The geometry that an image states in its first place. */
 export function geometryOf(image: Uint8Array): Geometry {
@@ -48,6 +52,11 @@ export function forgeState(image: Uint8Array, change: Partial<RegionStateRecord>
   const encoded = seal(stateLayout.encode({ ...stateOf(image), ...change }), stateLayout.fields.crc);
   image.set(encoded, superblockOffsets.recordA);
   image.set(encoded, superblockOffsets.recordB);
+}
+
+/** Changes one bit, counted from the start of an image. */
+export function flip(image: Uint8Array, bit: number): void {
+  image[bit >>> 3] ^= 1 << (bit & 7);
 }
 
 /** Makes the head what it is while a memory is formatted. */

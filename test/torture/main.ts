@@ -8,10 +8,10 @@ import { runSearch } from "../support/crash-search.ts";
 import { addFigures } from "../support/figures.ts";
 import { killThreads } from "../support/killed-threads.ts";
 import { addKillFigures, type KillReport, killWriters } from "../support/killed-writer.ts";
+import { seed } from "../support/seed.ts";
 import { killServers } from "./disks.ts";
 
 const minutes = Number(process.env["PERDURE_MINUTES"] ?? 1);
-const seed = Number(process.env["PERDURE_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 const end = performance.now() + minutes * 60_000;
 const goesOn = (): boolean => performance.now() < end;
 /** Writers that are under way at once, each with a region of its own. */
