@@ -1,6 +1,6 @@
 import { PerdureError } from "../base/index.ts";
 import type { BlockDevice, Extent } from "../device/index.ts";
-import type { Instance, PageRegion, PageState } from "../region/index.ts";
+import type { Instance, PageRegion } from "../region/index.ts";
 
 /**
  * A RAM disk: an instance whose pages are its blocks, made when they are first written. Every write is a replace:
@@ -91,20 +91,20 @@ export class Disk implements BlockDevice {
     const found: Extent[] = [];
     for (let at = offset; at < end && found.length < limit; ) {
       const index = Math.floor(at / blockBytes);
-      const state = this.#instance.stateOf(index);
-      const stop = Math.min(this.#endOf(state, index, last) * blockBytes, end);
-      // A write to a block that is shared takes a page, as one to a hole does: both may answer ENOSPC.
-      found.push({ lengthBytes: stop - at, hole: state !== "own" && !this.#isReserved, zero: state === "none" });
+      const zero = this.#instance.stateOf(index) === "none";
+      const stop = Math.min(this.#endOf(zero, index, last) * blockBytes, end);
+      // A shared block is no hole, though a write to it takes a page: QEMU leaves out what is a hole but no zeroes.
+      found.push({ lengthBytes: stop - at, hole: zero && !this.#isReserved, zero });
       at = stop;
     }
     return found;
   }
 
-  /** The first block behind those that have one state. */
-  #endOf(state: PageState, index: number, last: number): number {
-    if (state === "none") return this.#instance.nextPage(index, last);
+  /** The first block behind those that are blank, or are not, as this one is. */
+  #endOf(zero: boolean, index: number, last: number): number {
+    if (zero) return this.#instance.nextPage(index, last);
     let end = index + 1;
-    while (end < last && this.#instance.stateOf(end) === state) end++;
+    while (end < last && this.#instance.stateOf(end) !== "none") end++;
     return end;
   }
 
