@@ -63,7 +63,8 @@ describe("start", () => {
 });
 
 describe("the folder of the default region", () => {
-  const wish = { dir: undefined, file: "default.region", roomBytes: 1 };
+  // Not the name that `npm start` gives: a region of that in shared memory would be preferred, rightly.
+  const wish = { dir: undefined, file: "only-in-this-test.region", roomBytes: 1 };
 
   test("is the first that has room; the refused ones are told with a reason", (t) => {
     const folder = memoryFolder(t);
@@ -78,7 +79,7 @@ describe("the folder of the default region", () => {
   test("needs no room where the region is already", (t) => {
     const folder = memoryFolder(t);
     mkdirSync(join(folder, "perdure"), { mode: 0o700 });
-    writeFileSync(join(folder, "perdure", "default.region"), "");
+    writeFileSync(join(folder, "perdure", wish.file), "");
     const chosen = chooseFolder({ ...wish, env: { XDG_RUNTIME_DIR: folder }, roomBytes: 2 ** 60 });
     assert.equal(chosen.folder, join(folder, "perdure"));
   });
