@@ -131,7 +131,7 @@ describe("deleting", () => {
     );
     assert.ok(Date.parse(listed[0].deleted) > Date.parse(String(listed[0].created)));
     assert.match((await perdure(["ls", path, "--deleted"])).stdout, /NAME .*DELETED \(UTC\)\n.*pram0 +1 MiB +64 KiB/);
-    assert.match((await perdure(["du", path])).stdout, /pram0 \(deleted\)/);
+    assert.match((await perdure(["du", path])).stdout, /^ *64 KiB +- +1 MiB +disk +pram0 \(deleted\)/m);
     assert.match((await perdure(["info", path])).stdout, /^deleted +64 KiB that can be undeleted/m);
     const [, line] = /^ {2}perdure (disk undelete .*)$/m.exec(told) ?? assert.fail(told);
     assert.match(await done(...line.split(" ")), /the disk "pram0" is back/);
@@ -143,7 +143,8 @@ describe("deleting", () => {
     const path = await diskRegion(t);
     await done("disk", "rm", path, "pram0");
     await done("disk", "create", path, "pram0", "--size", "1M");
-    assert.equal(await refused(1, "disk", "undelete", path, "pram0"), "EEXIST");
+    const { stderr } = await perdure(["disk", "undelete", path, "pram0"]);
+    assert.match(stderr, /^perdure: EEXIST: .*\n.*perdure disk undelete .* pram0 --as NEW-NAME\n/);
     await done("disk", "undelete", path, "pram0", "--as", "old");
     assert.deepEqual(await kinds(path), ["old", "pram0"]);
     assert.equal(await refused(1, "disk", "undelete", path, "pram0"), "ENOENT");
@@ -167,6 +168,8 @@ describe("deleting", () => {
     await done("disk", "rm", path, "monday", "--purge");
     assert.equal((await perdureJson<RegionInfo>("info", path)).hiddenPages, 16);
     assert.match((await perdure(["info", path])).stdout, /^hidden +64 KiB of purged snapshots/m);
+    assert.match((await perdure(["du", path])).stdout, /^ *64 KiB .*\(purged, still shared\)/m);
+    assert.equal((await perdureJson<{ hiddenBytes: number }>("du", path)).hiddenBytes, 64 * KiB);
     await done("disk", "rm", path, "trial", "--purge");
     const { hiddenPages } = await perdureJson<RegionInfo>("info", path);
     assert.equal(hiddenPages, 0);

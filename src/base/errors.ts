@@ -65,7 +65,8 @@ export const ERRORS = {
   },
   FOREIGN_DATA: {
     text: "the memory holds somebody else's data",
-    remedy: "check the path; only if the data may be destroyed, format again with --force",
+    remedy:
+      "check the path; `perdure check` tells if it is a damaged region; --force formats it, and destroys what it holds",
   },
   LOCKED: {
     text: "another process has the region open for writing",

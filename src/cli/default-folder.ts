@@ -76,7 +76,10 @@ function candidates({ dir, env }: FolderWish): Candidate[] {
 }
 
 function problemOf({ parent, folder, asked }: Candidate, { file, roomBytes }: FolderWish): PerdureError | undefined {
-  if (statsOf(parent)?.isDirectory() !== true) return new PerdureError("ENOENT", `${parent} is no folder`);
+  if (statsOf(parent)?.isDirectory() !== true) {
+    const remedy = "name a folder that is there, or make it first (mkdir -p)";
+    return new PerdureError("ENOENT", `${parent} is no folder`, { remedy });
+  }
   const stats = statsOf(folder);
   if (stats !== undefined && !isPrivate(stats)) {
     return new PerdureError("EACCES", `${folder} is no folder of this user alone`, {

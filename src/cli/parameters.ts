@@ -9,7 +9,7 @@ export const defaultQuarantineAfter = 3;
 export const region: TypedPositionalParameter<string> = {
   brief: "File on tmpfs, ext4 or xfs, /dev/daxN.M, or descriptor fd:N",
   placeholder: "REGION",
-  parse: String,
+  parse: somePath,
 };
 
 export const disk: TypedPositionalParameter<string> = { brief: "Name of the disk", placeholder: "NAME", parse: String };
@@ -110,6 +110,13 @@ export const healthyAfter: TypedFlagParameter<number | undefined> = {
   brief: "Seconds until a start is healthy (default 10)",
   optional: true,
 };
+
+// What is no UTF-8 reaches a program of Node as U+FFFD: another file than the one that was meant.
+function somePath(text: string): string {
+  if (text !== "" && !text.includes("\u{FFFD}")) return text;
+  const what = text === "" ? "the path is empty" : "the path is no UTF-8";
+  throw new PerdureError("EINVAL", what, { remedy: "name a file by a path in UTF-8, which may be a relative one" });
+}
 
 function countOfStarts(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);

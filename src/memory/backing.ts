@@ -104,6 +104,7 @@ export class Backing implements Disposable {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
       throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
     }
+    if (path === "") throw new PerdureError("EINVAL", "the path is empty");
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
     let backing: Backing | undefined;

@@ -7,12 +7,15 @@ const NO_KIND = "it is of a kind that cannot keep a region";
 /** Any other errno: what was asked did not happen, and nothing better can be said. */
 const UNEXPECTED: readonly [ErrorCode, string] = ["EIO", "the system refused it"];
 
-/** What an errno means here: our code, and what to say of the source. */
-const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
-  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed"],
-  EPERM: ["EACCES", "this user may not open it"],
-  EACCES: ["EACCES", "this user may not open it"],
-  EROFS: ["EACCES", "its file system is read-only"],
+const NOT_OWNED =
+  "give the file to this user with mode 0600 (chmod 600), or a folder where files are made and found with 0700";
+
+/** What an errno means here: our code, what to say of the source, and what to do, if not what `REMEDIES` says. */
+const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string, string?]>> = {
+  ELOOP: ["EACCES", "it is a symbolic link, and those are not followed", "name the file that the link leads to"],
+  EPERM: ["EACCES", "this user may not open it", NOT_OWNED],
+  EACCES: ["EACCES", "this user may not open it", NOT_OWNED],
+  EROFS: ["EACCES", "its file system is read-only", "make that writable (mount -o remount,rw), or choose another path"],
   ENOENT: ["ENOENT", "there is no such file or folder"],
   ENOTDIR: ["ENOENT", "a part of the path is no folder"],
   EBADF: ["ENOENT", "no such descriptor is open"],
@@ -27,6 +30,8 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   EMFILE: ["EBUSY", "this process has too many files open"],
   ENFILE: ["EBUSY", "the machine has too many files open"],
   EOPNOTSUPP: ["ENODEV", NO_KIND],
+  // The same number, by the name that Node gives it.
+  ENOTSUP: ["ENODEV", NO_KIND],
   EISDIR: ["ENODEV", "it is a folder"],
   ENXIO: ["ENODEV", NO_KIND],
   ENODEV: ["ENODEV", NO_KIND],
@@ -34,7 +39,7 @@ const MEANINGS: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 
 /** What to do, where the remedy of the table speaks of something else. */
 const REMEDIES: Partial<Record<ErrorCode, string>> = {
-  ENOENT: "check the path, or pass the option that creates it (--create)",
+  ENOENT: "check the path and its folder; `perdure format --size` makes a region, and so does an open with `create`",
   ENOSPC: "free memory or disk space, or ask for a smaller size",
   EINVAL: "check the path",
   EEXIST: "choose another path, or open what is there",
@@ -53,8 +58,7 @@ export function translated<T>(source: string, call: () => T): T {
     // What Node itself refuses has a code, too, and is a defect of ours.
     const meaning = MEANINGS[errno] ?? (errno.startsWith("ERR_") ? undefined : UNEXPECTED);
     if (meaning === undefined) throw error;
-    const [code, text] = meaning;
-    const remedy = REMEDIES[code];
+    const [code, text, remedy = REMEDIES[code]] = meaning;
     const options = remedy === undefined ? { cause: error } : { cause: error, remedy };
     throw new PerdureError(code, `${source}: ${text} (${errno})`, options);
   }

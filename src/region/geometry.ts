@@ -213,6 +213,10 @@ export function readGeometry(memory: Memory): FoundGeometry {
     throw new PerdureError(
       "CORRUPT",
       `${source}: ${geometry.pages} pages of ${geometry.pageBytes} bytes do not fit its ${lengthBytes} bytes`,
+      {
+        remedy:
+          "bring back a copy of it; if a file was cut off, lengthen a copy (truncate -s) and `perdure check` that",
+      },
     );
   }
   const isTorn = first === undefined && isTornUpgrade(head, geometry);

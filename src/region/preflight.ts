@@ -52,8 +52,8 @@ export interface PreflightReport {
   readonly text: string;
   /** What to do, when such a start would end with an error. */
   readonly remedy: string | undefined;
-  /** Starts in a row that failed so far. */
-  readonly failedStarts: number;
+  /** Starts in a row that failed so far; undefined where that cannot be read. */
+  readonly failedStarts: number | undefined;
   /** Undefined when the region cannot be read. */
   readonly region: RegionAtStake | undefined;
 }
@@ -68,7 +68,10 @@ export async function preflightRegion(source: string, options: ProtectionOptions
   validateProtection(options);
   const { quarantineAfter = 0 } = options;
   const first = firstLook(source);
-  if (isPerdureError(first)) return withError(source, outcomeOf(source, first), first);
+  if (isPerdureError(first)) {
+    const outcome = outcomeOf(source, first);
+    return withError(source, outcome, first, outcome === "cold" ? 0 : undefined);
+  }
   const { failedStarts, hasWriter } = first;
   const found = await secondLook(source);
   const region = isPerdureError(found) ? undefined : found.region;
@@ -178,7 +181,7 @@ function withError(
   source: string,
   outcome: PreflightOutcome,
   { code, message, remedy }: PerdureError,
-  failedStarts = 0,
+  failedStarts: number | undefined,
   region?: RegionAtStake,
 ): PreflightReport {
   return { source, outcome, reason: code, text: message, remedy, failedStarts, region };

@@ -3,6 +3,13 @@ import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
 import { print, printable, printJson, printTable } from "../output.ts";
 
+interface Usage {
+  readonly allocatedBytes: number;
+  readonly sizeBytes: number;
+  readonly subsystem: string;
+  readonly parent: string | undefined;
+}
+
 /** `perdure du`: what takes the memory of a region, and what is shared. */
 export async function du(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
   const region = await openForReading(source);
@@ -12,11 +19,12 @@ export async function du(context: CliContext, flags: { json?: boolean }, source:
     allocatedBytes: one.pages * pageBytes,
     sharedBytes: one.sharedPages * pageBytes,
   }));
-  const deleted = region.deleted().map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes, sharedBytes: 0 }));
+  const deleted = region.deleted().map((one) => ({ ...one, allocatedBytes: one.pages * pageBytes }));
+  const hiddenBytes = region.info().hiddenPages * pageBytes;
   await region.close();
   const { stdout, stderr } = context.process;
-  if (flags.json === true) return printJson(stdout, { instances, deleted });
-  if (instances.length + deleted.length === 0) return print(stderr, `${source} is empty`);
+  if (flags.json === true) return printJson(stdout, { instances, deleted, hiddenBytes });
+  if (instances.length + deleted.length + hiddenBytes === 0) return print(stderr, `${source} is empty`);
   const columns = [
     { head: "OWN", align: "right" },
     { head: "SHARED", align: "right" },
@@ -25,15 +33,12 @@ export async function du(context: CliContext, flags: { json?: boolean }, source:
     { head: "NAME" },
     { head: "OVER" },
   ] as const;
-  const rows = [...instances, ...deleted].map(
-    ({ subsystem, name, sizeBytes, allocatedBytes, sharedBytes, parent }, k) => [
-      formatSize(allocatedBytes),
-      formatSize(sharedBytes),
-      formatSize(sizeBytes),
-      subsystem,
-      k < instances.length ? printable(name) : `${printable(name)} (deleted)`,
-      printable(parent ?? "-"),
-    ],
-  );
+  const rows = instances.map(({ sharedBytes, name, ...one }) => row(one, formatSize(sharedBytes), printable(name)));
+  for (const { name, ...one } of deleted) rows.push(row(one, "-", `${printable(name)} (deleted)`));
+  if (hiddenBytes > 0) rows.push([formatSize(hiddenBytes), "-", "-", "-", "(purged, still shared)", "-"]);
   printTable(stdout, columns, rows);
+}
+
+function row({ allocatedBytes, sizeBytes, subsystem, parent }: Usage, shared: string, name: string): string[] {
+  return [formatSize(allocatedBytes), shared, formatSize(sizeBytes), subsystem, name, printable(parent ?? "-")];
 }

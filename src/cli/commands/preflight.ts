@@ -22,12 +22,13 @@ export async function preflight(
 
 function printReport(stream: NodeJS.WriteStream, report: PreflightReport, quarantineAfter: number): void {
   const { source, region, failedStarts } = report;
+  const failed = failedStarts === undefined ? "unknown" : `${failedStarts} in a row`;
   const limit = quarantineAfter === 0 ? "" : `; quarantine after ${quarantineAfter}`;
   printFacts(stream, [
     ["region", source],
     ["next start", describeOutcome(stream, report)],
     ["because", describeReason(report)],
-    ["failed starts", `${failedStarts} in a row${limit}`],
+    ["failed starts", `${failed}${limit}`],
     ["at stake", describeStake(report)],
     ...(region === undefined ? [] : describeRecovery(region)),
   ]);
