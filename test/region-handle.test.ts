@@ -141,6 +141,22 @@ describe("a region in two threads", () => {
     await region.close();
   });
 
+  test("masks above a mark that another thread has raised are in the sums of the close", async (t) => {
+    const { path, region } = await openRegion(t, "12M");
+    const other = Region.attach(region.share());
+    const common = other.instance("test", COMMON);
+    // More than the 16,384 pages below the first mark.
+    for (let index = 0; index < 17_000; index++) common.write(index, filled(region, 1));
+    common.snapshot("then");
+    common.free(5);
+    await other.close();
+    await region.close();
+    const next = await Region.open(path);
+    assert.equal(next.start.kind, "warm");
+    assert.equal(next.instance("test", COMMON).has(5), false);
+    await next.close();
+  });
+
   test("a page that is held in one is held for the other", async (t) => {
     const { region } = await openRegion(t);
     const worker = await joined(t, region);

@@ -268,7 +268,8 @@ export class OpenRegion {
       const masks: number[] = [];
       for (const block of new FrameTable(memory, shape).blocks()) {
         sums.push(...tableChecksums(block.bytes));
-        collectMasks(block, core.state.marks[0], masks);
+        // Another thread may have raised the mark: what this one knows of the state may be old.
+        collectMasks(block, core.words.mark, masks);
       }
       const encoded = new Uint8Array(Uint32Array.from(sums).buffer);
       fillAcrossWindows(memory, shape.checksumsOffset, encoded);
