@@ -160,3 +160,15 @@ test("what a save has taken cannot be freed, cut off or handed on: a crash would
   save.delete();
   assert.equal(text(live, 0), "old0");
 });
+
+test("a save that is deleted gives up what it was guaranteed", () => {
+  const { region } = freshRegion();
+  const live = region.instance("test", "live", { create: true });
+  live.write(0, Buffer.from("text"));
+  const source = { subsystem: "test", name: "live" };
+  const save = region.instance("test", "save", { pending: true, source, quota: { minPages: 50, maxPages: 0 } });
+  live.handOver(0, save, 0);
+  assert.equal(region.info().promisedPages, 49);
+  save.delete();
+  assert.equal(region.info().promisedPages, 0);
+});

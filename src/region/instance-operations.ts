@@ -93,8 +93,9 @@ export class InstanceOperations {
       writer.core.addPages(source, 1);
       writer.core.addPages(instance, -1);
     }
-    instance.deleted = true;
+    // What it is guaranteed is given up with its record: it must not count as deleted before.
     this.#directory.end(instance);
+    instance.deleted = true;
   }
 
   /** Every page that is claimed for an instance: data, volatile ones and masks. */
