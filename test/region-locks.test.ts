@@ -76,6 +76,22 @@ test("a gate closes when those inside have left, and keeps others out meanwhile"
   gate.leave();
 });
 
+test("who waits at a gate is woken when it opens", (t) => {
+  const gate = new Gate();
+  gate.close(1);
+  const notify = t.mock.method(Atomics, "notify");
+  let sleepsAt = -1;
+  waiting.wait = (_words, at) => {
+    sleepsAt = at;
+    gate.open();
+  };
+  gate.enter();
+  assert.ok(
+    notify.mock.calls.some((call) => call.arguments[1] === sleepsAt),
+    "else it sleeps until it looks again",
+  );
+});
+
 test("a gate whose closing fails is open again", () => {
   const gate = new Gate();
   gate.enter();

@@ -37,11 +37,14 @@ export function acquire(words: Int32Array, at: number, thread: number): void {
     const found = Atomics.compareExchange(words, at, 0, thread);
     if (found === 0) return;
     assert((found & ~WAITED_FOR) !== thread, "a thread does not take a lock twice");
-    const marked = found | WAITED_FOR;
-    // If it changed meanwhile the lock may be free: look again.
-    if (found !== marked && Atomics.compareExchange(words, at, found, marked) !== found) continue;
-    waiting.wait(words, at, marked);
+    if (markWaited(words, at, found)) waiting.wait(words, at, found | WAITED_FOR);
   }
+}
+
+/** Notes that somebody waits. @returns false when the word has changed meanwhile: the lock may be free, look again */
+function markWaited(words: Int32Array, at: number, found: number): boolean {
+  const marked = found | WAITED_FOR;
+  return found === marked || Atomics.compareExchange(words, at, found, marked) === found;
 }
 
 /** Gives a lock word back and wakes who waits for it. */
@@ -113,7 +116,8 @@ export class Gate {
 
   /** Sleeps while the thread that closed it has it closed. */
   waitFor(closedBy: number): void {
-    waiting.wait(this.#words, this.#closer, closedBy);
+    if (markWaited(this.#words, this.#closer, closedBy))
+      waiting.wait(this.#words, this.#closer, closedBy | WAITED_FOR);
   }
 
   leave(): void {
