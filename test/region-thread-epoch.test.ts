@@ -39,6 +39,15 @@ test("an epoch is odd from the first store of an operation to its end, and stays
   assert.ok(stoodStill(after, epochs()));
 });
 
+test("no scan finds a number of before a change again, whoever had the word before", () => {
+  const { recording, region } = freshRegion();
+  const memory = new RecordingMemory(recording);
+  const rest = readEpochs(memory);
+  region.instance("test", "a", { create: true });
+  const after = readEpochs(memory);
+  assert.ok(!stoodStill(rest, after), "the first change after the recovery");
+});
+
 test("a scan is provisional beside a thread in the middle of a change, and not beside one at rest", async (t) => {
   const path = join(memoryFolder(t), "region");
   await (await Region.open(path, { create: true, size: "1M" })).close();

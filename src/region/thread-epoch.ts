@@ -46,6 +46,8 @@ export class ThreadEpoch {
     this.#threads = core.shared.threads;
     this.#thread = thread;
     this.#offset = epochOffset(thread);
+    // Goes on where the one before stopped: a scan that met both must not find the number of before its start again.
+    if (!memory.readOnly) this.#epoch = memory.load32(this.#offset);
   }
 
   /** Before the first lock of an operation. */
