@@ -57,3 +57,18 @@ describe("refused is a snapshot", () => {
     assert.throws(() => snap.clone("next"), refusal("ENOENT"));
   });
 });
+
+test("a snapshot is not deleted while a page is held through it, whichever layer that belongs to", () => {
+  const { region, disk, snap } = shared();
+  const later = disk.snapshot("later");
+  snap.delete();
+  const page = later.get(1);
+  disk.purge();
+  for (const act of [() => later.delete(), () => later.purge()]) assert.throws(act, refusal("EBUSY"));
+  region.purge("test", "snap");
+  const other = region.instance("test", "other", { create: true });
+  for (let index = 0; index < 100; index++) other.write(index, Buffer.from("else"));
+  assert.equal(Buffer.from(page.bytes).toString("latin1", 0, 2), "o1");
+  page[Symbol.dispose]();
+  later.delete();
+});

@@ -5,6 +5,7 @@ import type { Directory, NewInstance } from "./directory.ts";
 import type { FrameWriter } from "./frame-writer.ts";
 import type { InstanceOperations } from "./instance-operations.ts";
 import type { InstanceState } from "./instance-state.ts";
+import { LayerView } from "./layer-view.ts";
 import { recordFlags, recordState } from "./layout.ts";
 import { Merge } from "./merge.ts";
 import { refuseFresh } from "./page-operations.ts";
@@ -19,12 +20,14 @@ export class LayerOperations {
   readonly #instances: InstanceOperations;
   readonly #merge: Merge;
   readonly #writer: FrameWriter;
+  readonly #view: LayerView;
 
   constructor(writer: FrameWriter, directory: Directory, instances: InstanceOperations) {
     this.#writer = writer;
     this.directory = directory;
     this.#instances = instances;
     this.#merge = new Merge(writer, directory, instances);
+    this.#view = new LayerView(writer.memory, writer.core);
   }
 
   /**
@@ -230,8 +233,15 @@ export class LayerOperations {
   }
 
   #refuseHeld(instance: InstanceState): void {
-    if (!this.#writer.core.pins.any) return;
-    for (const page of this.#instances.pagesOf(instance)) this.#writer.core.refusePinned(page);
+    const { core } = this.#writer;
+    if (!core.pins.any) return;
+    for (const page of this.#instances.pagesOf(instance)) core.refusePinned(page);
+    if (!instance.isReadOnly) return;
+    // Through a snapshot pages of the layers below are held, too; they stay as long as it shows them.
+    for (let index = this.#view.next(instance, 0, instance.limit); index < instance.limit; ) {
+      core.refusePinned(this.#view.find(instance, index));
+      index = this.#view.next(instance, index + 1, instance.limit);
+    }
   }
 
   // A handle of a page stores into it, and a run is kept as a whole: neither is shared.
