@@ -10,7 +10,8 @@ import { describe, type TestContext, test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { Region } from "../src/index.ts";
-import { checkRegion } from "../src/region/index.ts";
+import { Backing, MappedMemory } from "../src/memory/index.ts";
+import { checkRegion, PageRegion } from "../src/region/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { refusal } from "./support/region.ts";
 import { seed } from "./support/seed.ts";
@@ -86,6 +87,25 @@ function tell(worker: Worker, order: Order): Promise<unknown> {
   return answer;
 }
 
+/** A memory whose thread sleeps before one of its bulk stores, so that another thread comes first. */
+class PausingMemory extends MappedMemory {
+  #fills = 0;
+  #act: (() => void) | undefined;
+
+  pauseBefore(fills: number, act: () => void): void {
+    this.#fills = fills;
+    this.#act = act;
+  }
+
+  override fill(offset: number, source: Uint8Array): void {
+    if (--this.#fills === 0) {
+      this.#act?.();
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300);
+    }
+    super.fill(offset, source);
+  }
+}
+
 const filled = (region: Region, byte: number): Uint8Array => new Uint8Array(region.pageBytes).fill(byte);
 const mappingsOf = (path: string): number => readFileSync("/proc/self/maps", "latin1").split(path).length - 1;
 
@@ -137,6 +157,26 @@ describe("a region in two threads", () => {
     assert.equal(await tell(worker, "read"), "EINVAL");
     common.delete();
     assert.equal(await tell(worker, "read"), "ENOENT");
+    await worker.terminate();
+    await region.close();
+  });
+
+  test("a view is never one of a snapshot that another thread takes meanwhile", async (t) => {
+    const path = join(memoryFolder(t), "region");
+    await (await Region.open(path, { create: true, size: "2M" })).close();
+    const memory = new PausingMemory([Backing.open(path)]);
+    const region = PageRegion.attach(memory);
+    const common = region.instance("test", COMMON, { create: true });
+    common.write(0, new Uint8Array(4096).fill(1));
+    const worker = startThread(t, "./thread-region.js", region.share());
+    assert.equal(await nextMessage(worker), "joined");
+    const answer = nextMessage(worker);
+    // Two slots of each of three records: before the last of them the instance is a snapshot already.
+    memory.pauseBefore(5, () => worker.postMessage("store" satisfies Order));
+    common.snapshot("then");
+    assert.equal(await answer, "done");
+    assert.equal(region.instance("test", "then").read(0)[0], 1);
+    assert.equal(common.read(0)[0], 9);
     await worker.terminate();
     await region.close();
   });

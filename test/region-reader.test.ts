@@ -8,6 +8,8 @@ import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { checkRegion, Region } from "../src/index.ts";
+import { Backing, MappedMemory } from "../src/memory/index.ts";
+import { PageRegion } from "../src/region/index.ts";
 import { memoryFolder } from "./support/cli.ts";
 import { refusal } from "./support/region.ts";
 
@@ -28,6 +30,58 @@ test("a page that the writer has replaced since is refused, never another one's 
   assert.deepEqual(reader.instance("test", "a").read(1), new Uint8Array(page(2)), "what stayed is read");
   await reader.close();
   for (let index = 0; index < 900; index++) b.free(index);
+  await writer.close();
+});
+
+test("a page that a reader holds and the writer has replaced is refused, too", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "4M" });
+  const a = writer.instance("test", "a", { create: true });
+  a.write(0, page(1));
+  const reader = await Region.open(path, { readOnly: true });
+  const held = reader.instance("test", "a").get(0);
+  a.write(0, page(3));
+  const b = writer.instance("test", "b", { create: true });
+  for (let index = 0; index < 900; index++) b.write(index, page(9));
+  assert.throws(() => held.bytes, refusal("EBUSY"));
+  held[Symbol.dispose]();
+  await reader.close();
+  await writer.close();
+});
+
+/** A reader's memory in which somebody has his turn in the middle of every copy of a page. */
+class HalvingMemory extends MappedMemory {
+  between: () => void = () => undefined;
+
+  override readInto(offset: number, target: Uint8Array): void {
+    const half = target.length === 4096 ? 2048 : 0;
+    super.readInto(offset, target.subarray(0, half));
+    if (half > 0) this.between();
+    super.readInto(offset + half, target.subarray(half));
+  }
+}
+
+test("a page that comes back to its place while it is copied is not given out in halves", async (t) => {
+  const path = join(memoryFolder(t), "region");
+  const writer = await Region.open(path, { create: true, size: "256K" });
+  const a = writer.instance("test", "a", { create: true });
+  a.write(0, page(0));
+  const place = a.get(0);
+  place[Symbol.dispose]();
+  const memory = new HalvingMemory([Backing.open(path, { readOnly: true })]);
+  const reader = PageRegion.attach(memory);
+  memory.between = () => {
+    memory.between = () => undefined;
+    for (let value = 1, now = -1; now !== place.number; value++) {
+      a.write(0, page(value));
+      const held = a.get(0);
+      now = held.number;
+      held[Symbol.dispose]();
+    }
+  };
+  const copy = reader.instance("test", "a").read(0);
+  assert.equal(copy[0], copy[4095]);
+  await reader.close();
   await writer.close();
 });
 

@@ -18,6 +18,9 @@ export type Draft = number & { readonly [draftBrand]: true };
 /** A draft whose content is persisted: only such a page may be claimed (rule 1). */
 export type Durable = number & { readonly [durableBrand]: true };
 
+/** A merge beside a reader moves a page from layer to layer, and its content stays: so often it is read again. */
+const READ_TRIES = 5;
+
 /** Zeroes to fill pages from; as long as the largest page. */
 const ZEROES = new Uint8Array(2 * 2 ** 20);
 
@@ -198,27 +201,47 @@ export class FrameWriter {
 
   /**
    * Copies a part of a page to `target`. A reader reads with pread(2), since a hole of a full tmpfs is SIGBUS, and
-   * looks at the claim after it has copied: a writer may have given the page to somebody else.
+   * looks at the claim before and after: a writer may have given the page to somebody else, and even back again.
    *
    * @throws EBUSY when it has; DATA_CORRUPT; MEMORY_LOST
    */
   copyPage(instance: InstanceState, index: number, page: number, within: number, target: Uint8Array): void {
-    const offset = this.core.shape.pageOffset(page) + within;
-    if (this.core.shape.hasSeals) this.#copySealed(index, page, within, target);
-    else if (this.memory.readOnly) this.memory.readInto(offset, target);
-    else target.set(this.memory.bytes(offset, target.length));
     if (!this.memory.readOnly) {
+      this.#copyAsItIs(index, page, within, target);
       this.memory.refuseLost();
       return;
     }
+    let claim = this.#claimShown(instance, index, page);
+    for (let tries = 0; tries < READ_TRIES; tries++) {
+      const before = claim;
+      this.#copyAsItIs(index, page, within, target);
+      claim = this.#claimShown(instance, index, page);
+      if (claim === before) return;
+    }
+    throw this.#replaced(index);
+  }
+
+  /** The claim of a page that a reader was shown. @throws EBUSY when it is no page of the instance any longer */
+  #claimShown(instance: InstanceState, index: number, page: number): number {
     const now = readEntry(this.memory, this.core.shape, page);
     this.memory.refuseLost();
     const owner = ownerOf(now.claim);
     const isSame = now.index === index && isOfLayers(instance, this.core.lenders.get(owner) ?? owner);
-    if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return;
-    throw new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
+    if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return now.claim;
+    throw this.#replaced(index);
+  }
+
+  #replaced(index: number): PerdureError {
+    return new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
       remedy: "open the region again to see it as it is now",
     });
+  }
+
+  #copyAsItIs(index: number, page: number, within: number, target: Uint8Array): void {
+    const offset = this.core.shape.pageOffset(page) + within;
+    if (this.core.shape.hasSeals) this.#copySealed(index, page, within, target);
+    else if (this.memory.readOnly) this.memory.readInto(offset, target);
+    else target.set(this.memory.bytes(offset, target.length));
   }
 
   // What is compared with the seal is the copy that is given out.

@@ -96,10 +96,12 @@ export class Instance {
    * @throws ENODATA when there is none; ENOSPC, when it has to be copied
    */
   get(index: number): Page {
-    const isShown = this.#region.memory.readOnly || this.isReadOnly;
-    const page = isShown ? this.#holdShown(index) : this.#pageAt(index);
-    if (page === 0) throw new PerdureError("ENODATA", `"${this.name}" has no page at index ${index}`);
-    return isShown ? this.#hold(page, index) : this.ensure(index);
+    const shown = this.#region.memory.readOnly || this.isReadOnly ? this.#holdShown(index) : undefined;
+    if ((shown ?? this.#pageAt(index)) === 0) {
+      throw new PerdureError("ENODATA", `"${this.name}" has no page at index ${index}`);
+    }
+    if (shown === undefined) return this.ensure(index);
+    return new Page(this.#region.pages.writer, shown, index, { shownBy: this.#state });
   }
 
   has(index: number): boolean {
@@ -299,7 +301,7 @@ export class Instance {
     this.#region.layers.purge(this.#state);
   }
 
-  #holdShown(index: number): number {
+  #holdShown(index: number): number | undefined {
     this.#region.core.refuseUnusable();
     return this.#region.pages.holdShown(this.#state, index);
   }
@@ -334,6 +336,6 @@ export class Instance {
   }
 
   #hold(page: number, index: number): Page {
-    return new Page(this.#region.pages.writer, page, index, { isCopy: this.isReadOnly });
+    return new Page(this.#region.pages.writer, page, index);
   }
 }

@@ -116,8 +116,7 @@ export class Gate {
 
   /** Sleeps while the thread that closed it has it closed. */
   waitFor(closedBy: number): void {
-    if (markWaited(this.#words, this.#closer, closedBy))
-      waiting.wait(this.#words, this.#closer, closedBy | WAITED_FOR);
+    if (markWaited(this.#words, this.#closer, closedBy)) waiting.wait(this.#words, this.#closer, closedBy | WAITED_FOR);
   }
 
   leave(): void {

@@ -58,14 +58,20 @@ export class PageOperations {
     }
   }
 
-  /** Holds the page that a snapshot, or an instance of a reader, shows at an index. @returns 0 when there is none */
-  holdShown(instance: InstanceState, index: number): number {
+  /**
+   * Holds the page that a snapshot, or an instance of a reader, shows at an index.
+   *
+   * @returns 0 when there is none; undefined for what may be written, which is held by `ensure`
+   */
+  holdShown(instance: InstanceState, index: number): number | undefined {
     const isAlone = this.writer.memory.readOnly;
     if (!isAlone) this.writer.epoch.enter();
     try {
       if (!isAlone) instance.gate.enter();
       try {
         instance.refuseOutside(index);
+        // Asked behind the gate: while another thread takes a snapshot the instance is one for a moment.
+        if (!isAlone && !instance.isReadOnly) return undefined;
         const page = this.view.find(instance, index);
         return page === 0 ? 0 : this.#core.pins.hold(page);
       } finally {

@@ -2,7 +2,8 @@ import { PerdureError } from "../base/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import type { RegionCore } from "./core.ts";
 import type { FrameWriter } from "./frame-writer.ts";
-import { readSealed, sealAgain, unsealPages } from "./seals.ts";
+import type { InstanceState } from "./instance-state.ts";
+import { sealAgain, unsealPages } from "./seals.ts";
 
 /**
  * A page, or an aligned run of pages, held in place: while the handle lives it is never moved, replaced or reused, and
@@ -17,20 +18,21 @@ export class Page implements Disposable {
   readonly #memory: Memory;
   readonly #core: RegionCore;
   readonly #pages: number;
-  readonly #isCopy: boolean;
+  /** The instance that shows it, where what is given out is a copy. */
+  readonly #shownBy: InstanceState | undefined;
   #held = true;
-  /** What a reader was given: its mapping must not be touched where the file has a hole. */
+  /** What a reader was given, or who holds a page of a snapshot. */
   #copy: Uint8Array | undefined;
 
-  /** Takes over pages that are held. `isCopy`: it belongs to a snapshot, so what is given out is a copy. */
+  /** Takes over pages that are held. `shownBy`: a snapshot, or what a reader has; what is given out is a copy. */
   constructor(
     writer: FrameWriter,
     number: number,
     index: number,
-    { pages = 1, isCopy = false }: { pages?: number; isCopy?: boolean } = {},
+    { pages = 1, shownBy }: { pages?: number; shownBy?: InstanceState } = {},
   ) {
     const { memory, core } = writer;
-    this.#isCopy = isCopy || memory.readOnly;
+    this.#shownBy = shownBy;
     this.#writer = writer;
     this.#memory = memory;
     this.#core = core;
@@ -38,7 +40,7 @@ export class Page implements Disposable {
     this.index = index;
     this.#pages = pages;
     // Stores through a view cannot be followed: a page that is held to be written is not sealed.
-    if (!core.shape.hasSeals || this.#isCopy) return;
+    if (!core.shape.hasSeals || shownBy !== undefined) return;
     try {
       unsealPages(writer, number, pages);
     } catch (error) {
@@ -55,20 +57,16 @@ export class Page implements Disposable {
    */
   get bytes(): Uint8Array {
     this.#refuseGone();
-    const offset = this.#core.shape.pageOffset(this.number);
-    const lengthBytes = this.#pages * this.#core.shape.pageBytes;
-    if (!this.#isCopy) return this.#memory.bytes(offset, lengthBytes);
-    this.#copy ??= this.#core.shape.hasSeals ? this.#copySealed() : this.#memory.read(offset, lengthBytes);
+    const { shape } = this.#core;
+    if (this.#shownBy === undefined)
+      return this.#memory.bytes(shape.pageOffset(this.number), this.#pages * shape.pageBytes);
+    this.#copy ??= this.#copyOf(this.#shownBy);
     return this.#copy;
   }
 
-  #copySealed(): Uint8Array {
-    const { pageBytes } = this.#core.shape;
-    const copy = new Uint8Array(this.#pages * pageBytes);
-    for (let k = 0; k < this.#pages; k++) {
-      const part = copy.subarray(k * pageBytes, (k + 1) * pageBytes);
-      readSealed(this.#memory, this.#core, this.number + k, this.index + k, part);
-    }
+  #copyOf(shownBy: InstanceState): Uint8Array {
+    const copy = new Uint8Array(this.#core.shape.pageBytes);
+    this.#writer.copyPage(shownBy, this.index, this.number, 0, copy);
     return copy;
   }
 
@@ -95,7 +93,8 @@ export class Page implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#held) return;
     this.#held = false;
-    if (!this.#core.shape.hasSeals || this.#isCopy || this.#core.closed || this.#core.isPoisoned) this.#letGo();
+    if (!this.#core.shape.hasSeals || this.#shownBy !== undefined || this.#core.closed || this.#core.isPoisoned)
+      this.#letGo();
     else sealAgain(this.#writer, this.number, this.#pages);
   }
 

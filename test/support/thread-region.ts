@@ -11,6 +11,7 @@ export type Order =
   | "write often"
   | "hold"
   | "let go"
+  | "store"
   | "create"
   | "close"
   | "share"
@@ -48,6 +49,10 @@ const orders: Readonly<Record<Order, () => unknown>> = {
     page = common.ensure(0);
   },
   "let go": () => page?.[Symbol.dispose](),
+  store: () => {
+    using held = common.get(0);
+    held.bytes.fill(9);
+  },
   create: () => region.instance("test", "theirs", { create: true }).write(3, new Uint8Array(region.pageBytes).fill(4)),
   close: () => region[Symbol.dispose](),
   share: () => region.share(),
