@@ -87,6 +87,23 @@ test("pages far apart cost some hundred bytes each, and are found in order", () 
   );
 });
 
+test("who goes on to higher indices, or from one instance to the next, needs no more and no more room", () => {
+  const arena = new ChunkArena(320);
+  const table = arena.table(2, kind.data);
+  for (let k = 0; k < 300_000; k++) {
+    table.set(64 * k, 7);
+    table.set(64 * k, 0);
+  }
+  assert.equal(table.next(0, 2 ** 32), 2 ** 32);
+  for (let k = 0; k < 300_000; k++) {
+    arena.table(3 + k, kind.data).set(k, 7);
+    arena.forget(3 + k);
+  }
+  for (let k = 0; k < 9; k++) assert.equal(arena.table(9, kind.data).get(64 * k), 0);
+  table.set(5, 7);
+  assert.equal(table.get(5), 7);
+});
+
 test("what was filed before others came, and what several threads file at once, is found by all", async (t) => {
   const INDICES = 30_000;
   const arena = new ChunkArena(320);

@@ -44,6 +44,8 @@ export interface SharedArena {
 /**
  * Where the chunks of all page tables of a region come from: one array of entries, cut into slabs. A chunk is named by
  * its first entry. The chunk at 0 is given to nobody and stays zero: it stands for every chunk that was never made.
+ * As long as one thread has the region alone, chunks that fell empty are found again when the arena has become long: who
+ * goes on and on to higher indices, and frees those behind, needs no more and no more of them.
  *
  * Each thread finds chunks by an index of its own. From `share()` on every chunk is written to a log before anything
  * stands in it; a chunk never moves, so a thread reads on in the log only when it looks for one that it does not know.
@@ -59,6 +61,10 @@ export class ChunkArena {
   readonly #log: SharedSlabs;
   readonly #thread: number;
   readonly #tables = new Map<number, PageTable>();
+  /** Chunks of zeroes that no table has any longer. */
+  readonly #unused: number[] = [];
+  /** When the arena is so long its tables are looked through for chunks of zeroes. */
+  #sweepAt: number = SLAB_ENTRIES;
   #isShared = false;
   /** Entries of the log that this thread has read. */
   #seen = 0;
@@ -88,7 +94,13 @@ export class ChunkArena {
 
   /** Forgets the page tables of an owner that is gone: its number is not given out again. */
   forget(owner: number): void {
-    for (let kindNumber = 0; kindNumber < KINDS; kindNumber++) this.#tables.delete(owner * KINDS + kindNumber);
+    for (let kindNumber = 0; kindNumber < KINDS; kindNumber++) {
+      const key = owner * KINDS + kindNumber;
+      const table = this.#tables.get(key);
+      if (table === undefined) continue;
+      if (!this.#isShared) for (const start of table.giveBackAll()) this.#unused.push(start);
+      this.#tables.delete(key);
+    }
   }
 
   /** From now on other threads may use these tables, too. */
@@ -132,11 +144,21 @@ export class ChunkArena {
 
   /** @returns the first entry of a fresh chunk of zeroes */
   #take(): number {
+    if (this.#unused.length === 0 && !this.#isShared && this.#words[arenaWord.end] >= this.#sweepAt) this.#sweep();
+    const unused = this.#unused.pop();
+    if (unused !== undefined) return unused;
     const start = this.#words[arenaWord.end];
     if (start >= this.#entries.length) this.#entries.catchUp();
     if (start === this.#entries.length) this.#entries.grow();
     this.#words[arenaWord.end] = start + CHUNK_ENTRIES;
     return start;
+  }
+
+  // Every chunk that is not empty holds a page, so the arena never becomes longer than twice what all pages may need.
+  #sweep(): void {
+    for (const table of this.#tables.values()) for (const start of table.giveBackEmpty()) this.#unused.push(start);
+    const end = this.#words[arenaWord.end];
+    if (2 * CHUNK_ENTRIES * this.#unused.length < end) this.#sweepAt = 2 * end;
   }
 
   // The entry first, then the count, so that no thread reads what is not there yet.
@@ -233,6 +255,36 @@ export class PageTable {
       if (this.#near[chunk] !== 0) yield [chunk, this.#near[chunk]];
     }
     yield* this.#far;
+  }
+
+  /** Lets go of all chunks, emptied, for the arena. No other thread knows them. @returns their first entries */
+  *giveBackAll(): Generator<number, void, undefined> {
+    for (const [chunk, start] of this.chunks()) {
+      this.#entriesOf(start).fill(0);
+      this.#remove(chunk);
+      yield start;
+    }
+  }
+
+  /** As `giveBackAll`, for those that are empty. */
+  *giveBackEmpty(): Generator<number, void, undefined> {
+    for (const [chunk, start] of this.chunks()) {
+      if (this.#entriesOf(start).some((page) => page !== 0)) continue;
+      this.#remove(chunk);
+      yield start;
+    }
+  }
+
+  #entriesOf(start: number): Uint32Array {
+    const first = start & slabMask;
+    return this.#arena.slabs[slabOf(start)].subarray(first, first + CHUNK_ENTRIES);
+  }
+
+  #remove(chunk: number): void {
+    this.#chunks--;
+    this.#farOrder = undefined;
+    if (chunk < this.#near.length) this.#near[chunk] = 0;
+    else this.#far.delete(chunk);
   }
 
   /** Looks for a chunk that another thread may have made. */
