@@ -6,7 +6,15 @@ import { Findings } from "./findings.ts";
 import { type FrameBlock, FrameTable, tableProgress } from "./frame-table.ts";
 import { FreePages } from "./free-pages.ts";
 import { checksumBlockBytes, entryBytes, readGeometry, Shape } from "./geometry.ts";
-import { maxSequence, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
+import {
+  lastGeneration,
+  lastSequence,
+  maxSequence,
+  type RegionStateRecord,
+  regionState,
+  stateLayout,
+  stateSlots,
+} from "./layout.ts";
 import { areMasksSound } from "./masks.ts";
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
@@ -112,6 +120,21 @@ export function makesSense(state: RegionStateRecord, shape: Shape): boolean {
     state.marks[0] >= shape.firstPage &&
     state.generation < 2 ** 32 - 1 &&
     state.sequence < maxSequence
+  );
+}
+
+/**
+ * Refuses a region on whose numbers no writer can count on: the next open would find what makes no sense. Only a forger
+ * gets there.
+ *
+ * @throws CORRUPT
+ */
+export function refuseWornOut({ state: { generation }, sequence }: Analysis, memory: Memory): void {
+  // A repair ends with two records more.
+  if (generation < lastGeneration && sequence + 2 < lastSequence) return;
+  throw new PerdureError(
+    "CORRUPT",
+    `${memory.ranges[0].source}: generation ${generation} or sequence ${sequence} was forged: no writer can count on`,
   );
 }
 

@@ -35,6 +35,9 @@ export const attributeBytes = 96;
 
 /** No region lives to see it; a sequence at or above it was forged, and would soon be no whole number any longer. */
 export const maxSequence: number = 2 ** 52;
+/** A writer counts on from what it finds: at or above these the next open would find what makes no sense. */
+export const lastSequence: number = maxSequence - 2 ** 32;
+export const lastGeneration: number = 2 ** 32 - 2;
 /** The last moment that a Date can hold, ms since 1970. */
 export const maxTimeMs = 8.64e15;
 

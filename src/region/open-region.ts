@@ -1,7 +1,7 @@
 import { crc32, isPerdureError, isSealed, PerdureError, type Steps } from "../base/index.ts";
 import { fillAcrossWindows, type Memory, ownerIdentity, persist } from "../memory/index.ts";
 import { type Analysis, healedOf, type Recovered } from "./analysis.ts";
-import { analyzing, masksChecksum, tableChecksums } from "./analyze.ts";
+import { analyzing, masksChecksum, refuseWornOut, tableChecksums } from "./analyze.ts";
 import { kind, kindOf } from "./claim.ts";
 import { RegionCore } from "./core.ts";
 import { Directory } from "./directory.ts";
@@ -96,6 +96,7 @@ export class OpenRegion {
     const reason = reasonOf(memory, analysis.state);
     const opening = memory.readOnly ? undefined : openingOf(analysis.state, reason);
     if (opening !== undefined) {
+      refuseWornOut(analysis, memory);
       core.chunks = chunksOf(memory, core);
       recover(memory, core, analysis, opening);
       core.chunks?.start();

@@ -186,7 +186,7 @@ export function problemOf(record: InstanceRecord, owner: number, pageBytes: numb
   if (!(record.sequence < maxSequence)) return `a sequence of ${record.sequence}`;
   if (!(Math.max(record.createdMs, record.changedMs, record.deletedMs) <= maxTimeMs))
     return "a time that no clock shows";
-  if (!(record.reach <= 2 ** 32)) return "a reach that no index has";
+  if (!(record.reach <= limitOf(record.sizeBytes, pageBytes))) return "a reach beyond its size";
   if (Number.isNaN(record.quotaMinPages + record.quotaMaxPages)) return "a quota above 2^53";
   const fits =
     Buffer.byteLength(record.name) <= maxNameBytes && Buffer.byteLength(record.subsystem) <= maxSubsystemBytes;

@@ -1,10 +1,9 @@
 import { isPerdureError, PerdureError, type Steps } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { Analysis } from "./analysis.ts";
-import { analyze, analyzing } from "./analyze.ts";
+import { analyze, analyzing, refuseWornOut } from "./analyze.ts";
 import { type Finding, Findings } from "./findings.ts";
 import { Shape } from "./geometry.ts";
-import { maxSequence } from "./layout.ts";
 import { PlannedMemory } from "./planned-memory.ts";
 import { mendKinds, mendMark, mendNames, mendRuns } from "./repair-claims.ts";
 import { eraseAboveMark, forgetClose, mendChecksums, mendMasks } from "./repair-closing.ts";
@@ -73,7 +72,10 @@ export function planRepair({ planned, mends }: Diagnosis): Analysis {
   for (let round = 0; ; round++) {
     const analysis = analyze(planned, new Findings(FINDINGS_A_ROUND));
     if (round === ROUNDS + Math.ceil(analysis.geometry.pages / FINDINGS_A_ROUND)) break;
-    if (analysis.findings.length === 0) return refuseWornOut(analysis, planned);
+    if (analysis.findings.length === 0) {
+      refuseWornOut(analysis, planned);
+      return analysis;
+    }
     const patient = new Patient(planned, new Shape(analysis.geometry), analysis, mends);
     const shelf = new Shelf(patient);
     const before = planned.stores;
@@ -84,12 +86,6 @@ export function planRepair({ planned, mends }: Diagnosis): Analysis {
     if (planned.stores === before) break;
   }
   throw new PerdureError("CORRUPT", `${planned.ranges[0].source}: no way was found to repair it`);
-}
-
-// Its last two stores of the state record need a sequence each.
-function refuseWornOut(analysis: Analysis, { ranges }: PlannedMemory): Analysis {
-  if (analysis.sequence + 2 < maxSequence) return analysis;
-  throw new PerdureError("CORRUPT", `${ranges[0].source}: a record has a sequence of ${analysis.sequence}, forged`);
 }
 
 /** As `planRepair`, for those who only want to know. @returns undefined where no plan is found */

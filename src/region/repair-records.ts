@@ -13,7 +13,7 @@ import {
   recordState,
 } from "./layout.ts";
 import { isSound, problemOf } from "./read-directory.ts";
-import { blankRecord, maxSizeOf, recordSlots } from "./records.ts";
+import { blankRecord, limitOf, maxSizeOf, recordSlots } from "./records.ts";
 import { hasPlace, makePlace } from "./repair-directory.ts";
 import type { Patient } from "./repair-patient.ts";
 import { freeName, rescuedSubsystem, type Shelf } from "./repair-shelf.ts";
@@ -137,13 +137,15 @@ function tamed(record: InstanceRecord, pageBytes: number): InstanceRecord {
   const isText = (text: string, bytes: number): boolean =>
     text !== "" && !text.includes("\ufffd") && Buffer.byteLength(text) <= bytes;
   const isSubsystem = isText(subsystem, maxSubsystemBytes) && !subsystem.includes("\0");
+  const sizeBytes = record.sizeBytes <= maxSizeOf(pageBytes) ? record.sizeBytes : maxSizeOf(pageBytes);
+  const limit = limitOf(sizeBytes, pageBytes);
   return {
     ...record,
     sequence: 1,
     state: record.state > recordState.deleted ? recordState.live : record.state,
     parent: record.parent === owner ? 0 : record.parent,
-    sizeBytes: record.sizeBytes <= maxSizeOf(pageBytes) ? record.sizeBytes : maxSizeOf(pageBytes),
-    reach: record.reach <= 2 ** 32 ? record.reach : 2 ** 32,
+    sizeBytes,
+    reach: record.reach <= limit ? record.reach : limit,
     quotaMinPages: count(record.quotaMinPages),
     quotaMaxPages: count(record.quotaMaxPages),
     createdMs: time(record.createdMs),

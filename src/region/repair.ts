@@ -1,7 +1,7 @@
 import { atOnce, isPerdureError, PerdureError, type Steps } from "../base/index.ts";
 import { attachMemory, formatTypeOf, superblockHead } from "../format/index.ts";
 import { Backing, MappedMemory, type Memory } from "../memory/index.ts";
-import { analyze } from "./analyze.ts";
+import { analyze, refuseWornOut } from "./analyze.ts";
 import { type InstanceVerdict, takeCensus } from "./census.ts";
 import { readGeometry, Shape } from "./geometry.ts";
 import type { Mend } from "./repair-patient.ts";
@@ -58,6 +58,7 @@ export function repairMemory(memory: Memory): RepairReport {
     storeRepair(memory, planned, new Shape(analysis.geometry), analysis.state, sequence);
   }
   const after = findingCount > 0 ? analyze(memory) : analysis;
+  refuseWornOut(after, memory);
   if (after.findingCount > 0) throw new PerdureError("EIO", `${source} did not keep what its repair has stored`);
   const { instances } = takeCensus(memory, after);
   return { source, findingCount, mendCount: mends.count, lossCount: mends.losses, mends: mends.list, instances };
