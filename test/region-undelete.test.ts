@@ -230,6 +230,19 @@ describe("when the region is full", () => {
     assert.deepEqual(names(afterDeath(trial)), ["filler"]);
   });
 
+  test("nothing is purged for what there will never be room for", () => {
+    const trial = freshRegion();
+    filled(trial.region, "a", 5);
+    find(trial, "a").delete();
+    filled(trial.region, "b", 1);
+    const b = find(trial, "b");
+    const quota = { minPages: 1000, maxPages: 0 };
+    assert.throws(() => b.setQuota(quota), refusal("ENOSPC"));
+    assert.throws(() => trial.region.instance("test", "c", { create: true, quota }), refusal("ENOSPC"));
+    assert.throws(() => b.ensureRun(512, 9), refusal("ENOSPC"));
+    assert.deepEqual(deletedNames(trial), ["a"]);
+  });
+
   test("layers that live lose nothing when what is under them is purged", () => {
     const trial = shared(320);
     const clone = trial.snap.clone("clone");

@@ -6,6 +6,7 @@ import { readEntry } from "./frame-table.ts";
 import type { InstanceState } from "./instance-state.ts";
 import { withLock } from "./locks.ts";
 import type { MaskPlace } from "./masks.ts";
+import { NoRoomError } from "./no-room.ts";
 import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
 import { ThreadEpoch } from "./thread-epoch.ts";
@@ -126,7 +127,8 @@ export class FrameWriter {
     const own = promised === 0 || instance === undefined ? 0 : missingOf(instance);
     const reserve = pages <= own ? MIN_RESERVE_PAGES : core.reservePages;
     const left = core.freeCount - pages;
-    if (left < reserve + promised - own) throw this.#noSpace(pages);
+    const missing = reserve + promised - own - left;
+    if (missing > 0) throw this.#noSpace(pages, missing);
     if (core.chunks !== undefined) {
       this.#backReserve(pages);
       return;
@@ -138,7 +140,8 @@ export class FrameWriter {
   /** `besides` are pages that will be taken before. @throws ENOSPC when so many more pages cannot be guaranteed */
   refusePromise(pages: number, besides = 0): void {
     const { core } = this;
-    if (pages > 0 && core.freeCount - pages - besides < core.reservePages + core.promised) throw this.#noSpace(pages);
+    const missing = core.reservePages + core.promised + pages + besides - core.freeCount;
+    if (pages > 0 && missing > 0) throw this.#noSpace(pages, missing);
   }
 
   /** The reserve has memory before it is needed: else a full file system could not even be overwritten. */
@@ -152,9 +155,8 @@ export class FrameWriter {
     return this.core.chunks?.grow() === true || this.#raise();
   }
 
-  #noSpace(pages: number): PerdureError {
-    const what = pages === 1 ? "a page" : `${pages} pages`;
-    return new PerdureError("ENOSPC", `${this.core.source} has no room for ${what}`);
+  #noSpace(pages: number, missingPages = 1): NoRoomError {
+    return new NoRoomError(this.core.source, pages, missingPages);
   }
 
   /** @returns false when every page is below the mark already */

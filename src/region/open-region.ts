@@ -13,6 +13,7 @@ import { InstanceOperations } from "./instance-operations.ts";
 import { LayerOperations } from "./layer-operations.ts";
 import { formatVersion, type RegionStateRecord, regionState, stateLayout, stateSlots } from "./layout.ts";
 import { lastOwnerOf, type StartKind, type StartReason, startNumber, startReasons } from "./lives.ts";
+import { NoRoomError } from "./no-room.ts";
 import { PageOperations } from "./page-operations.ts";
 import { asideOf } from "./quarantine.ts";
 import { recordsChecksum } from "./read-directory.ts";
@@ -143,14 +144,18 @@ export class OpenRegion {
    * Runs an operation that needs pages; when there are none, the instances that were deleted longest ago are purged for
    * it. An operation that finds no page has stored nothing, so it is begun anew.
    *
-   * @throws ENOSPC when nothing is left to purge
+   * @throws ENOSPC when nothing is left to purge; and before that where even all of it would be too little
    */
   withRoom<T>(act: () => T): T {
     for (;;) {
       try {
         return act();
       } catch (error) {
-        if (!isPerdureError(error, "ENOSPC") || !this.layers.purgeOldest()) throw error;
+        if (!isPerdureError(error, "ENOSPC")) throw error;
+        // With a deleted layer the hidden one below it may go.
+        const most = this.core.deletedPages + this.core.hiddenPages;
+        if (error instanceof NoRoomError && error.missingPages > most) throw error;
+        if (!this.layers.purgeOldest()) throw error;
       }
     }
   }
