@@ -200,9 +200,11 @@ export class Backing implements Disposable {
   *fillHoles(): Steps<void> {
     if (this.readOnly || this.kind === "dax") return;
     const { fd, sizeBytes, source } = this;
-    // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too.
+    // As many blocks as the size asks for: no holes. More may lie beyond the end, so then it is made sure of, too. A
+    // disk counts blocks with which it finds the others, so there the number says nothing.
+    const isMemory = this.kind === "tmpfs" || this.kind === "memfd";
     const held = statsOf(fd, source).blocks * 512;
-    if (held === Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES) return;
+    if (isMemory && held === Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES) return;
     refuseOverfull(source, fd, sizeBytes - held);
     for (let offset = 0; offset < sizeBytes; offset += RESERVE_STEP_BYTES) {
       translated(source, () => allocate(fd, offset, Math.min(RESERVE_STEP_BYTES, sizeBytes - offset)));
