@@ -1,8 +1,9 @@
 /** Hazard: a page that moves, or becomes another's, while a program has its bytes in hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Instance } from "../src/region/index.ts";
-import { afterClose, afterDeath, freshRegion, refusal } from "./support/region.ts";
+import { type Instance, PageRegion } from "../src/region/index.ts";
+import { Recording, RecordingMemory } from "../src/testing/index.ts";
+import { afterClose, afterDeath, formattedImage, freshRegion, refusal } from "./support/region.ts";
 
 test("what is stored in a page's bytes is there after a death, without any call", () => {
   const trial = freshRegion();
@@ -84,4 +85,29 @@ test("a page that was let go, or whose region was closed, has no bytes and persi
   assert.throws(() => page.persist(), refusal("CLOSED"));
   afterClose(trial);
   assert.throws(() => page.bytes, refusal("CLOSED"));
+});
+
+/** A memory in which somebody has his turn after the next look at a page. */
+class ShownMemory extends RecordingMemory {
+  afterPage: (() => void) | undefined;
+
+  override bytes(offset: number, lengthBytes: number): Uint8Array {
+    const found = super.bytes(offset, lengthBytes);
+    const act = lengthBytes === 512 ? this.afterPage : undefined;
+    if (act !== undefined) this.afterPage = undefined;
+    act?.();
+    return found;
+  }
+}
+
+test("a page with a checksum that another thread begins to store into while it is read is read again", () => {
+  const memory = new ShownMemory(new Recording(formattedImage(320, { checksums: true })));
+  const region = PageRegion.attach(memory);
+  const instance = region.instance("test", "a", { create: true });
+  instance.write(0, Buffer.from("old"));
+  memory.afterPage = () => {
+    using page = instance.get(0);
+    page.bytes.set(Buffer.from("new"));
+  };
+  assert.equal(Buffer.from(instance.read(0)).toString("latin1", 0, 3), "new");
 });

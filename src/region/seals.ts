@@ -10,7 +10,7 @@ import { type Shape, sealBytes } from "./geometry.ts";
 // its page is a draft, and is durable before the page is claimed; it stands by page number, so it follows a page that
 // is handed over without being touched. Seals of pages that no instance holds mean nothing.
 
-/** A writer beside a reader may change content and seal while they are read: then they are read again. */
+/** A writer beside a reader, or another thread, may change content and seal while they are read: then once more. */
 const READ_TRIES = 5;
 
 /** What a page turned out to be when it was copied. */
@@ -140,7 +140,8 @@ export function copySealed(memory: Memory, shape: Shape, page: number, target: U
     if (seal === 0) return "unsealed";
     if (seal === sealOf(target)) return "sealed";
     verdict = readSeal(memory, shape, page) === seal ? "damaged" : "changing";
-    if (!memory.readOnly) break;
+    // Beside a reader a writer may have begun and ended a change; a thread sees what the others change at once.
+    if (!memory.readOnly && verdict === "damaged") break;
   }
   return verdict;
 }
