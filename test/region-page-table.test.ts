@@ -87,7 +87,7 @@ test("pages far apart cost some hundred bytes each, and are found in order", () 
   );
 });
 
-test("who goes on to higher indices, or from one instance to the next, needs no more and no more room", () => {
+test("who goes on to higher indices, or from one instance to the next, does not need more and more room", () => {
   const arena = new ChunkArena(320);
   const table = arena.table(2, kind.data);
   for (let k = 0; k < 300_000; k++) {

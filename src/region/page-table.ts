@@ -44,8 +44,8 @@ export interface SharedArena {
 /**
  * Where the chunks of all page tables of a region come from: one array of entries, cut into slabs. A chunk is named by
  * its first entry. The chunk at 0 is given to nobody and stays zero: it stands for every chunk that was never made.
- * As long as one thread has the region alone, chunks that fell empty are found again when the arena has become long: who
- * goes on and on to higher indices, and frees those behind, needs no more and no more of them.
+ * As long as one thread has the region alone, chunks that fell empty are found again when the arena has become long:
+ * who goes on and on to higher indices, and frees those behind, does not need more and more of them.
  *
  * Each thread finds chunks by an index of its own. From `share()` on every chunk is written to a log before anything
  * stands in it; a chunk never moves, so a thread reads on in the log only when it looks for one that it does not know.

@@ -15,8 +15,8 @@ import { protectStart } from "./quarantine.ts";
 import { isThin } from "./thin-chunks.ts";
 
 /**
- * How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing in a region;
- * one that it had made by then, and one that it had put aside for that, stay so.
+ * How a region is opened. Sizes are bytes or text such as `512M`. An open that is stopped has changed nothing in a
+ * region; one that it had made by then, and one that it had put aside for that, stay so.
  */
 export interface RegionOptions extends LongOptions {
   /** Make the region when there is nothing of that name; format what is blank, or whose format was cut off. */
