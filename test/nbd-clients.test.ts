@@ -2,32 +2,19 @@
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, type TestContext, test } from "node:test";
+import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { assertServes, startNbd } from "./support/nbd-fixture.ts";
+import { libnbd, requireLibnbd } from "./support/nbd-libnbd.ts";
 import { NbdMemoryDevice } from "./support/nbd-memory-device.ts";
 import { run, start, succeed } from "./support/nbd-programs.ts";
 import { requireTool } from "./support/tools.ts";
 
 const MiB = 2 ** 20;
-/** Debian's libnbd module belongs to the system's python, not to whichever comes first in the PATH. */
-const python = "/usr/bin/python3";
 const activatedServer = fileURLToPath(new URL("./support/nbd-activated-server.js", import.meta.url));
-
-/** Runs a script in which `h` is a handle that is not connected. */
-function libnbd(uri: string, script: string): Promise<string> {
-  return succeed(python, "-c", `import nbd, errno\nuri = ${JSON.stringify(uri)}\nh = nbd.NBD()\n${script}`);
-}
-
-async function requireLibnbd(t: TestContext): Promise<boolean> {
-  if (existsSync(python) && (await run(python, "-c", "import nbd")).code === 0) return true;
-  if (process.env.CI === "true") throw new Error("python3-libnbd is not installed");
-  t.skip("not installed: python3-libnbd");
-  return false;
-}
 
 /** What the programs tell as JSON, as far as the tests look at it. */
 type Info = Record<string, unknown>;

@@ -6,11 +6,21 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { converse } from "./support/nbd-loopback.ts";
 import { NbdMemoryDevice } from "./support/nbd-memory-device.ts";
-import { infoData, metaData, optionFrame, type RawRequest, requestFrame } from "./support/nbd-raw-client.ts";
+import {
+  extendedFrame,
+  infoData,
+  metaData,
+  optionFrame,
+  type RawRequest,
+  requestFrame,
+} from "./support/nbd-raw-client.ts";
 
 const CMD = { READ: 0, WRITE: 1, DISC: 2, FLUSH: 3, TRIM: 4, CACHE: 5, ZEROES: 6, STATUS: 7 } as const;
-const FLAG = { NO_HOLE: 2, DF: 4, FAST_ZERO: 16 } as const;
+const FLAG = { NO_HOLE: 2, DF: 4, FAST_ZERO: 16, PAYLOAD_LEN: 32 } as const;
 const E = { INVAL: 22, NOSPC: 28, NOTSUP: 95 } as const;
+/** What the client asked for: replies, then headers, too, in their newer form. */
+type Mode = "simple" | "structured" | "extended";
+const anyMode: fc.Arbitrary<Mode> = fc.constantFrom("simple", "structured", "extended");
 const blockBytes = 512;
 /** Odd on purpose: the last block is a short one. */
 const diskBytes = 20 * blockBytes + 77;
@@ -80,25 +90,24 @@ class Answers {
   }
 
   /** One reply: its error, and the data of a READ put together at their offsets. */
-  reply(
-    cookie: number,
-    { type, offset, length = 0 }: RawRequest,
-    structured: boolean,
-  ): { error: number; data: Buffer } {
+  reply(cookie: number, { type, offset, length = 0 }: RawRequest, mode: Mode): { error: number; data: Buffer } {
     const data = Buffer.alloc(length, 0xee);
     let covered = 0;
     for (;;) {
       const magic = this.take(4).readUInt32BE(0);
       if (magic === 0x67446698) {
-        assert.ok(!(structured && type === CMD.READ), "a structured READ never gets a simple reply");
+        assert.ok(mode === "simple" || type !== CMD.READ, "a structured READ never gets a simple reply");
+        assert.notEqual(mode, "extended", "with extended headers nothing gets a simple reply");
         const error = this.take(4).readUInt32BE(0);
         assert.equal(Number(this.take(8).readBigUInt64BE(0)), cookie);
         return { error, data: type === CMD.READ && error === 0 ? this.take(length) : data };
       }
-      assert.equal(magic, 0x668e33ef);
-      const header = this.take(16);
+      assert.equal(magic, mode === "extended" ? 0x6e8a278c : 0x668e33ef);
+      const header = this.take(12);
       assert.equal(Number(header.readBigUInt64BE(4)), cookie);
-      const payload = this.take(header.readUInt32BE(12));
+      if (mode === "extended") assert.equal(Number(this.take(8).readBigUInt64BE(0)), offset);
+      const lengthBytes = mode === "extended" ? Number(this.take(8).readBigUInt64BE(0)) : this.take(4).readUInt32BE(0);
+      const payload = this.take(lengthBytes);
       const kind = header.readUInt16BE(2);
       if (kind === 0x8001) return { error: payload.readUInt32BE(0), data };
       if (kind === 1) covered += payload.copy(data, Number(payload.readBigUInt64BE(0)) - Number(offset), 8);
@@ -115,17 +124,24 @@ class Answers {
 }
 
 /** What a client sends that opens the disk, sends the requests and leaves. */
-function stream(requests: readonly RawRequest[], structured: boolean): Buffer {
-  const options = structured
-    ? [optionFrame(8), optionFrame(10, metaData("disk", ["base:allocation"]))]
-    : [optionFrame(3), optionFrame(0x7654321, Buffer.alloc(9))];
+function stream(requests: readonly RawRequest[], mode: Mode): Buffer {
+  const options =
+    mode === "simple"
+      ? [optionFrame(3), optionFrame(0x7654321, Buffer.alloc(9))]
+      : [optionFrame(mode === "extended" ? 11 : 8), optionFrame(10, metaData("disk", ["base:allocation"]))];
   return Buffer.concat([
     Buffer.from([0, 0, 0, 3]),
     ...options,
     optionFrame(7, infoData("disk", [3])),
-    ...requests.map((each, k) => requestFrame({ ...each, cookie: k })),
-    requestFrame({ type: CMD.DISC }),
+    ...requests.map((each, k) => frame({ ...each, cookie: k }, mode)),
+    frame({ type: CMD.DISC }, mode),
   ]);
+}
+
+function frame(wanted: RawRequest, mode: Mode): Buffer {
+  if (mode !== "extended") return requestFrame(wanted);
+  const announced = wanted.payload === undefined ? 0 : FLAG.PAYLOAD_LEN;
+  return extendedFrame({ ...wanted, flags: (wanted.flags ?? 0) | announced });
 }
 
 function device(): NbdMemoryDevice {
@@ -145,14 +161,14 @@ function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
 describe("random conversations", () => {
   test("every answer is the one that a plain array gives", async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(request, { maxLength: 40 }), fc.boolean(), async (requests, structured) => {
-        const answers = new Answers(await converse(device(), [stream(requests, structured)], false));
+      fc.asyncProperty(fc.array(request, { maxLength: 40 }), anyMode, async (requests, agreed) => {
+        const answers = new Answers(await converse(device(), [stream(requests, agreed)], false));
         answers.skipOptions();
         const disk = Buffer.alloc(diskBytes);
         requests.forEach((each, k) => {
-          const { error, data } = answers.reply(k, each, structured);
-          const noContext = each.type === CMD.STATUS && !structured;
-          const noDf = each.type === CMD.READ && !structured && ((each.flags ?? 0) & FLAG.DF) !== 0;
+          const { error, data } = answers.reply(k, each, agreed);
+          const noContext = each.type === CMD.STATUS && agreed === "simple";
+          const noDf = each.type === CMD.READ && agreed === "simple" && ((each.flags ?? 0) & FLAG.DF) !== 0;
           const expected = oracle(disk, each, each.payload);
           assert.equal(error, noContext || noDf ? E.INVAL : expected, `request ${k}`);
           if (each.type !== CMD.READ || error !== 0) return;
@@ -170,10 +186,10 @@ describe("random conversations", () => {
       minLength: 1,
       maxLength: 30,
     });
-    const conversation = fc.tuple(fc.array(request, { maxLength: 25 }), fc.boolean(), sizes, fc.boolean());
+    const conversation = fc.tuple(fc.array(request, { maxLength: 25 }), anyMode, sizes, fc.boolean());
     await fc.assert(
-      fc.asyncProperty(conversation, async ([requests, structured, pieces, isSlow]) => {
-        const bytes = stream(requests, structured);
+      fc.asyncProperty(conversation, async ([requests, agreed, pieces, isSlow]) => {
+        const bytes = stream(requests, agreed);
         const whole = await converse(device(), [bytes], false);
         const cutUp = await converse(device(), cut(bytes, pieces), isSlow);
         assert.ok(whole.equals(cutUp));
@@ -183,10 +199,11 @@ describe("random conversations", () => {
   });
 
   test("garbage in either phase never throws and always ends", async () => {
-    const start = fc.constantFrom(0, 4, 20, stream([], true).length - 28);
+    const opening = stream([], "extended");
+    const start = fc.constantFrom(0, 4, 20, opening.length - 32);
     await fc.assert(
       fc.asyncProperty(start, fc.uint8Array({ maxLength: 300 }), async (keep, garbage) => {
-        await converse(device(), [stream([], true).subarray(0, keep), Buffer.from(garbage)], false);
+        await converse(device(), [opening.subarray(0, keep), Buffer.from(garbage)], false);
       }),
       { numRuns: 500 },
     );

@@ -63,8 +63,16 @@ function checkText(what: string, text: string): void {
   }
 }
 
+/** What of the agreement so far decides what the export can do for this client. */
+export interface FlagTerms {
+  /** READ is answered in chunks. */
+  readonly structured: boolean;
+  /** BLOCK_STATUS may name the contexts that it asks about. */
+  readonly statusPayload: boolean;
+}
+
 /** What the export can do, as transmission flags. */
-export function exportFlags(device: BlockDevice, structured: boolean): number {
+export function exportFlags(device: BlockDevice, terms: FlagTerms): number {
   const changes = device.readOnly
     ? EXPORT_FLAG.READ_ONLY
     : EXPORT_FLAG.SEND_TRIM | EXPORT_FLAG.SEND_WRITE_ZEROES | EXPORT_FLAG.SEND_FAST_ZERO;
@@ -75,7 +83,8 @@ export function exportFlags(device: BlockDevice, structured: boolean): number {
     EXPORT_FLAG.SEND_CACHE |
     // True without effort: all connections see one device, whose calls are complete when they return.
     EXPORT_FLAG.CAN_MULTI_CONN |
-    (structured ? EXPORT_FLAG.SEND_DF : 0) |
+    (terms.structured ? EXPORT_FLAG.SEND_DF : 0) |
+    (terms.statusPayload ? EXPORT_FLAG.BLOCK_STATUS_PAYLOAD : 0) |
     changes
   );
 }

@@ -1,6 +1,5 @@
 import { assert } from "../base/index.ts";
 import type { Extent } from "../device/index.ts";
-import { maxExtentBytes } from "./limits.ts";
 import { ALLOCATION_STATE } from "./protocol.ts";
 
 /** The extents of a block status reply: equal neighbours are one, and there is an end to their number and length. */
@@ -8,10 +7,15 @@ export class ExtentList {
   /** Length and state of each extent, in turn, as they stand on the wire. */
   readonly words: number[] = [];
   readonly #limit: number;
+  readonly #maxLengthBytes: number;
 
-  /** @param limit how many extents the reply may hold */
-  constructor(limit: number) {
+  /**
+   * @param limit how many extents the reply may hold
+   * @param maxLengthBytes how long each of them may be
+   */
+  constructor(limit: number, maxLengthBytes: number) {
     this.#limit = limit;
+    this.#maxLengthBytes = maxLengthBytes;
   }
 
   get room(): number {
@@ -28,7 +32,7 @@ export class ExtentList {
     }
     const last = this.words.length - 2;
     const lengthBytes = this.words[last] + run.lengthBytes;
-    this.words[last] = Math.min(lengthBytes, maxExtentBytes);
-    return lengthBytes <= maxExtentBytes;
+    this.words[last] = Math.min(lengthBytes, this.#maxLengthBytes);
+    return lengthBytes <= this.#maxLengthBytes;
   }
 }

@@ -37,10 +37,10 @@ export const requestCostBytes: number = 4 * KiB;
 /** Bytes of a range that cost as much as one byte moved: a whole range slice is a whole turn. */
 export const rangeBytesPerCostByte: number = rangeSliceBytes / turnBytes;
 
-/** Extents of one block status reply: a reply of 64 KiB; the client asks again for the rest. */
+/** Extents of one block status reply: a reply of 64 KiB, or 128 with extended headers; the client asks again. */
 export const maxExtents = 8192;
-/** Longest extent: lengths are 32 bits wide, and this is the largest whose end is still aligned to 4 KiB. */
-export const maxExtentBytes = 0xffff_f000;
+/** Longest extent where lengths are 32 bits wide: the largest whose end is still aligned to 4 KiB. */
+export const maxCompactExtentBytes = 0xffff_f000;
 
 /** Received bytes that may wait while a request is worked on; then the socket is not read. */
 export const maxWaitingBytes: number = 256 * KiB;

@@ -28,7 +28,10 @@ import {
 /** What client and server agreed on. */
 export interface Agreement {
   readonly export: Export;
+  /** READ is answered in chunks. */
   readonly structured: boolean;
+  /** Requests and replies have extended headers, which implies `structured`. */
+  readonly extended: boolean;
   /** BLOCK_STATUS tells of `base:allocation`. */
   readonly allocationContext: boolean;
 }
@@ -69,6 +72,7 @@ export class Negotiation implements Phase {
   #optionsLeft = maxOptions;
   #listed = false;
   #structured = false;
+  #extended = false;
   /** The export name for which `base:allocation` was selected. */
   #contextFor: string | undefined;
 
@@ -140,6 +144,13 @@ export class Negotiation implements Phase {
         return this.#dataBytes > 0 ? this.#reply(out, REPLY.ERR_INVALID) : this.#list(out);
       case OPTION.STRUCTURED_REPLY:
         if (this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
+        // Extended headers cannot be taken back.
+        if (this.#extended) return this.#reply(out, REPLY.ERR_EXT_HEADER_REQD);
+        this.#structured = true;
+        return this.#reply(out, REPLY.ACK);
+      case OPTION.EXTENDED_HEADERS:
+        if (this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
+        this.#extended = true;
         this.#structured = true;
         return this.#reply(out, REPLY.ACK);
       default:
@@ -157,10 +168,12 @@ export class Negotiation implements Phase {
 
   #exportName(data: Buffer, out: ReplyWriter): Step {
     const name = decodeName(data);
-    const found = name === undefined || this.draining ? undefined : this.#exports.find(name);
+    // Extended headers may be followed by GO only; and there is no error reply to say so.
+    const refused = this.draining || this.#extended;
+    const found = name === undefined || refused ? undefined : this.#exports.find(name);
     if (name === undefined || found === undefined) return "violation";
     this.#agree(found, name);
-    pushExportNameAnswer(out, found.device.sizeBytes, exportFlags(found.device, this.#structured), this.#noZeroes);
+    pushExportNameAnswer(out, found.device.sizeBytes, this.#flagsOf(found, name), this.#noZeroes);
     return "more";
   }
 
@@ -181,7 +194,7 @@ export class Negotiation implements Phase {
     const found = this.#exports.find(name);
     if (found === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
     const { device, description } = found;
-    this.#reply(out, REPLY.INFO, exportInfo(device.sizeBytes, exportFlags(device, this.#structured)));
+    this.#reply(out, REPLY.INFO, exportInfo(device.sizeBytes, this.#flagsOf(found, name)));
     if (query.infoTypes.has(INFO.NAME)) this.#reply(out, REPLY.INFO, textInfo(INFO.NAME, found.name));
     if (query.infoTypes.has(INFO.DESCRIPTION) && description !== "") {
       this.#reply(out, REPLY.INFO, textInfo(INFO.DESCRIPTION, description));
@@ -216,8 +229,18 @@ export class Negotiation implements Phase {
     return this.#reply(out, REPLY.ACK);
   }
 
+  #flagsOf(found: Export, name: string): number {
+    const statusPayload = this.#extended && this.#contextFor === name;
+    return exportFlags(found.device, { structured: this.#structured, statusPayload });
+  }
+
   /** Contexts that were selected for another name than the one that is opened are void. */
   #agree(found: Export, name: string): void {
-    this.agreement = { export: found, structured: this.#structured, allocationContext: this.#contextFor === name };
+    this.agreement = {
+      export: found,
+      structured: this.#structured,
+      extended: this.#extended,
+      allocationContext: this.#contextFor === name,
+    };
   }
 }

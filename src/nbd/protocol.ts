@@ -11,6 +11,8 @@ export const OPTION_REPLY_MAGIC = { high: 0x0003e889, low: 0x045565a9 } as const
 export const REQUEST_MAGIC = 0x25609513;
 export const SIMPLE_REPLY_MAGIC = 0x67446698;
 export const CHUNK_MAGIC = 0x668e33ef;
+export const EXTENDED_REQUEST_MAGIC = 0x21e41c71;
+export const EXTENDED_CHUNK_MAGIC = 0x6e8a278c;
 
 /** The port that IANA gave to NBD. */
 export const DEFAULT_PORT = 10809;
@@ -43,6 +45,7 @@ export const REPLY = {
   ERR_UNKNOWN: ERROR_BIT + 6,
   ERR_SHUTDOWN: ERROR_BIT + 7,
   ERR_TOO_BIG: ERROR_BIT + 9,
+  ERR_EXT_HEADER_REQD: ERROR_BIT + 10,
 } as const;
 
 /** What an INFO reply tells. */
@@ -60,6 +63,7 @@ export const EXPORT_FLAG = {
   CAN_MULTI_CONN: 1 << 8,
   SEND_CACHE: 1 << 10,
   SEND_FAST_ZERO: 1 << 11,
+  BLOCK_STATUS_PAYLOAD: 1 << 12,
 } as const;
 
 export const COMMAND = {
@@ -79,10 +83,19 @@ export const COMMAND_FLAG = {
   DF: 1 << 2,
   REQ_ONE: 1 << 3,
   FAST_ZERO: 1 << 4,
+  /** Extended headers only: the length is that of a payload behind the header. */
+  PAYLOAD_LEN: 1 << 5,
 } as const;
 
-/** Types of structured reply chunks. */
-export const CHUNK_TYPE = { NONE: 0, OFFSET_DATA: 1, OFFSET_HOLE: 2, BLOCK_STATUS: 5, ERROR: 0x8001 } as const;
+/** Types of reply chunks. */
+export const CHUNK_TYPE = {
+  NONE: 0,
+  OFFSET_DATA: 1,
+  OFFSET_HOLE: 2,
+  BLOCK_STATUS: 5,
+  BLOCK_STATUS_EXT: 6,
+  ERROR: 0x8001,
+} as const;
 export const CHUNK_FLAG = { DONE: 1 << 0 } as const;
 
 /** Error numbers of replies. They are the protocol's own, whatever errno numbers the host has. */

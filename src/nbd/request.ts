@@ -1,8 +1,15 @@
 import type { BlockDevice } from "../device/index.ts";
 import { maxPayloadBytes } from "./limits.ts";
 import type { Agreement } from "./negotiation.ts";
-import { COMMAND, COMMAND_FLAG, NBD_ERROR, REQUEST_MAGIC } from "./protocol.ts";
-import { REQUEST } from "./wire.ts";
+import {
+  ALLOCATION_CONTEXT_ID,
+  COMMAND,
+  COMMAND_FLAG,
+  EXTENDED_REQUEST_MAGIC,
+  NBD_ERROR,
+  REQUEST_MAGIC,
+} from "./protocol.ts";
+import { type Echo, EXTENDED_REQUEST, REQUEST, STATUS_FILTER } from "./wire.ts";
 
 /** What a command may carry and how it fails. */
 interface CommandRule {
@@ -29,24 +36,66 @@ const RULES: ReadonlyMap<number, CommandRule> = new Map([
 ]);
 
 /** A request as it came. One object serves a whole connection: a new one for each request would be garbage. */
-export class Request {
+export class Request implements Echo {
+  /** Whether headers are extended; it stays the same for the whole connection. */
+  readonly extended: boolean;
   flags = 0;
   type = 0;
   cookieHigh = 0;
   cookieLow = 0;
-  /** Exact below 2^53; above, it is rounded but still beyond the end of every device. */
+  offsetHigh = 0;
+  offsetLow = 0;
+  /** Exact below 2^53; above, it is rounded but still beyond the end of every device. The same holds for lengths. */
   offset = 0;
+  /** How much of the export the request is about. */
   lengthBytes = 0;
+  /** Bytes that follow the header. */
+  payloadBytes = 0;
 
-  /** Reads a request; false when it does not start with the magic number. */
+  constructor(extended: boolean) {
+    this.extended = extended;
+  }
+
+  get headerBytes(): number {
+    return this.extended ? EXTENDED_REQUEST.sizeBytes : REQUEST.sizeBytes;
+  }
+
+  /** Reads a request; false when it does not have the form that was agreed on. */
   decode(header: Buffer): boolean {
+    // Both forms have the same fields in the same places, up to the length.
     this.flags = header.readUInt16BE(REQUEST.flags);
     this.type = header.readUInt16BE(REQUEST.type);
     this.cookieHigh = header.readUInt32BE(REQUEST.cookieHigh);
     this.cookieLow = header.readUInt32BE(REQUEST.cookieLow);
-    this.offset = header.readUInt32BE(REQUEST.offsetHigh) * 2 ** 32 + header.readUInt32BE(REQUEST.offsetLow);
-    this.lengthBytes = header.readUInt32BE(REQUEST.length);
-    return header.readUInt32BE(REQUEST.magic) === REQUEST_MAGIC;
+    this.offsetHigh = header.readUInt32BE(REQUEST.offsetHigh);
+    this.offsetLow = header.readUInt32BE(REQUEST.offsetLow);
+    this.offset = this.offsetHigh * 2 ** 32 + this.offsetLow;
+    const magic = header.readUInt32BE(REQUEST.magic);
+    const writes = this.type === COMMAND.WRITE;
+    this.lengthBytes = this.extended
+      ? header.readUInt32BE(EXTENDED_REQUEST.lengthHigh) * 2 ** 32 + header.readUInt32BE(EXTENDED_REQUEST.lengthLow)
+      : header.readUInt32BE(REQUEST.length);
+    const announced = this.extended && this.has(COMMAND_FLAG.PAYLOAD_LEN);
+    this.payloadBytes = writes || announced ? this.lengthBytes : 0;
+    // A WRITE has a payload whether it says so, as it must with extended headers, or not, as that of qemu.
+    if (writes && this.extended) this.flags &= ~COMMAND_FLAG.PAYLOAD_LEN;
+    return magic === (this.extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC);
+  }
+
+  /** True when the payload may name the contexts that a BLOCK_STATUS asks about; there is one context to name. */
+  get isFiltered(): boolean {
+    return (
+      this.type === COMMAND.BLOCK_STATUS &&
+      (this.payloadBytes === STATUS_FILTER.ids || this.payloadBytes === STATUS_FILTER.ids + STATUS_FILTER.idBytes)
+    );
+  }
+
+  /** Takes the real length from the payload of a filtered BLOCK_STATUS; false when it names an unknown context. */
+  applyFilter(payload: Buffer): boolean {
+    this.flags &= ~COMMAND_FLAG.PAYLOAD_LEN;
+    this.lengthBytes =
+      payload.readUInt32BE(STATUS_FILTER.lengthHigh) * 2 ** 32 + payload.readUInt32BE(STATUS_FILTER.lengthLow);
+    return payload.length === STATUS_FILTER.ids || payload.readUInt32BE(STATUS_FILTER.ids) === ALLOCATION_CONTEXT_ID;
   }
 
   has(flag: number): boolean {

@@ -4,6 +4,7 @@ import type { ByteQueue } from "./byte-queue.ts";
 import { ExtentList } from "./extent-list.ts";
 import {
   dataSliceBytes,
+  maxCompactExtentBytes,
   maxExtents,
   maxPayloadBytes,
   rangeBytesPerCostByte,
@@ -18,14 +19,15 @@ import { COMMAND, COMMAND_FLAG, NBD_ERROR } from "./protocol.ts";
 import type { ReplyWriter } from "./reply-writer.ts";
 import { Request, requestError } from "./request.ts";
 import {
-  DATA_CHUNK,
+  chunkHeaderBytes,
+  DATA_PAYLOAD,
   pushErrorChunk,
   pushHoleChunk,
   pushNoneChunk,
   pushSimpleReply,
   pushStatusChunk,
-  REQUEST,
   SIMPLE_REPLY,
+  STATUS_FILTER,
   writeDataChunk,
   writeSimpleReply,
 } from "./wire.ts";
@@ -36,7 +38,8 @@ import {
  *
  *     header -> work -------------------> reply
  *        \   -> payload (WRITE, in slices) -^
- *         \  -> refused payload (read past) -^
+ *         \  -> filter (BLOCK_STATUS) -> work
+ *          \ -> refused payload (read past) -^
  */
 export class Transmission implements Phase {
   costBytes = 0;
@@ -47,8 +50,8 @@ export class Transmission implements Phase {
   readonly #agreement: Agreement;
   readonly #device: BlockDevice;
   readonly #log: Log;
-  readonly #request: Request = new Request();
-  #awaits: "header" | "payload" | "work" = "header";
+  readonly #request: Request;
+  #awaits: "header" | "payload" | "filter" | "work" = "header";
   /** Bytes of the request's range (or payload) that are behind us. */
   #doneBytes = 0;
   /** The error that the request will be answered with; a payload is read past once it is set. */
@@ -62,6 +65,7 @@ export class Transmission implements Phase {
     this.#agreement = agreement;
     this.#device = agreement.export.device;
     this.#log = log;
+    this.#request = new Request(agreement.extended);
   }
 
   get busy(): boolean {
@@ -71,10 +75,12 @@ export class Transmission implements Phase {
   step(queue: ByteQueue, out: ReplyWriter): Step {
     this.costBytes = 0;
     if (this.#awaits === "header") {
-      if (queue.lengthBytes < REQUEST.sizeBytes) return "starved";
-      const step = this.#begin(queue.take(REQUEST.sizeBytes));
+      const { headerBytes } = this.#request;
+      if (queue.lengthBytes < headerBytes) return "starved";
+      const step = this.#begin(queue.take(headerBytes));
       if (step !== "more") return step;
     }
+    if (this.#awaits === "filter") return this.#readFilter(queue, out);
     if (this.#awaits === "payload") return this.#storePayload(queue, out);
     this.#work(out);
     return "more";
@@ -86,22 +92,35 @@ export class Transmission implements Phase {
     if (!request.decode(header)) return "violation";
     // Requests are worked off in order, so everything before a DISC has been answered.
     if (request.type === COMMAND.DISC) return "end";
-    const writes = request.type === COMMAND.WRITE;
-    if (writes && request.lengthBytes > maxPayloadBytes) return "violation";
+    if (request.payloadBytes > maxPayloadBytes) return "violation";
     this.requests++;
     this.costBytes = requestCostBytes;
     this.#doneBytes = 0;
-    this.#error = this.draining ? NBD_ERROR.ESHUTDOWN : requestError(request, this.#device, this.#agreement);
-    this.#awaits = writes ? "payload" : "work";
+    this.#awaits = request.type === COMMAND.WRITE || request.payloadBytes > 0 ? "payload" : "work";
+    if (this.draining) this.#error = NBD_ERROR.ESHUTDOWN;
+    else if (request.isFiltered) this.#awaits = "filter";
+    else this.#error = requestError(request, this.#device, this.#agreement);
+    return "more";
+  }
+
+  /** Reads the payload of a BLOCK_STATUS, which is then the same as one without. */
+  #readFilter(queue: ByteQueue, out: ReplyWriter): Step {
+    const request = this.#request;
+    if (queue.lengthBytes < request.payloadBytes) return "starved";
+    const known = request.applyFilter(queue.take(request.payloadBytes));
+    this.#error = known ? requestError(request, this.#device, this.#agreement) : NBD_ERROR.EINVAL;
+    this.#awaits = "work";
+    // Who asks about no context at all is told nothing.
+    if (request.payloadBytes === STATUS_FILTER.ids) this.#finish(out);
     return "more";
   }
 
   /** Stores the next slice of a WRITE's payload as soon as all of it is there, or reads past it after an error. */
   #storePayload(queue: ByteQueue, out: ReplyWriter): Step {
-    const { offset, lengthBytes } = this.#request;
+    const { offset, payloadBytes } = this.#request;
     if (this.#error !== NBD_ERROR.NONE) {
-      this.#doneBytes += queue.drop(lengthBytes - this.#doneBytes);
-      if (this.#doneBytes < lengthBytes) return "starved";
+      this.#doneBytes += queue.drop(payloadBytes - this.#doneBytes);
+      if (this.#doneBytes < payloadBytes) return "starved";
     } else {
       const slice = this.#sliceBytes(dataSliceBytes);
       if (queue.lengthBytes < slice) return "starved";
@@ -110,7 +129,7 @@ export class Transmission implements Phase {
       this.#doneBytes += slice;
       this.costBytes += slice;
     }
-    if (this.#doneBytes === lengthBytes) this.#finishChange(out);
+    if (this.#doneBytes === payloadBytes) this.#finishChange(out);
     return "more";
   }
 
@@ -193,10 +212,13 @@ export class Transmission implements Phase {
 
   /** Answers the request with what it came to, and turns to the next one. */
   #finish(out: ReplyWriter): void {
-    // With structured replies a READ must never get a simple one, not even for an error.
-    const asChunk = this.#agreement.structured && this.#error !== NBD_ERROR.NONE && answersInChunks(this.#request.type);
-    if (asChunk) pushErrorChunk(out, this.#request, this.#error);
-    else pushSimpleReply(out, this.#request, this.#error);
+    const { extended, structured } = this.#agreement;
+    const failed = this.#error !== NBD_ERROR.NONE;
+    // With structured replies a READ must never get a simple one, not even for an error; with extended headers nothing.
+    const asChunk = extended || (structured && failed && answersInChunks(this.#request.type));
+    if (!asChunk) pushSimpleReply(out, this.#request, this.#error);
+    else if (failed) pushErrorChunk(out, this.#request, this.#error);
+    else pushNoneChunk(out, this.#request);
     this.#next();
   }
 
@@ -219,11 +241,16 @@ export class Transmission implements Phase {
     if (this.#error !== NBD_ERROR.NONE) this.#finish(out);
   }
 
+  /** What stands before the data of a chunk. */
+  get #dataHeaderBytes(): number {
+    return chunkHeaderBytes(this.#agreement.extended) + DATA_PAYLOAD.sizeBytes;
+  }
+
   /** The next slice of a READ whose data go out in one piece, and only when all of them were read without error. */
   #readWhole(out: ReplyWriter): void {
     const { structured } = this.#agreement;
     const { offset, lengthBytes } = this.#request;
-    const headerBytes = structured ? DATA_CHUNK.sizeBytes : SIMPLE_REPLY.sizeBytes;
+    const headerBytes = structured ? this.#dataHeaderBytes : SIMPLE_REPLY.sizeBytes;
     this.#wholeReply ??= out.allocate(headerBytes + lengthBytes);
     const slice = this.#sliceBytes(dataSliceBytes);
     const at = headerBytes + this.#doneBytes;
@@ -246,8 +273,8 @@ export class Transmission implements Phase {
     if (run.zero) {
       pushHoleChunk(out, this.#request, at, run.lengthBytes, done);
     } else {
-      const frame = out.allocate(DATA_CHUNK.sizeBytes + run.lengthBytes);
-      this.#device.read(at, frame.subarray(DATA_CHUNK.sizeBytes));
+      const frame = out.allocate(this.#dataHeaderBytes + run.lengthBytes);
+      this.#device.read(at, frame.subarray(this.#dataHeaderBytes));
       writeDataChunk(frame, this.#request, at, done);
       out.push(frame);
       this.costBytes += run.lengthBytes;
@@ -259,7 +286,8 @@ export class Transmission implements Phase {
 
   /** Looks at the next slice of a BLOCK_STATUS; it ends with the range, or with as many extents as are told at once. */
   #blockStatus(out: ReplyWriter): void {
-    this.#extents ??= new ExtentList(this.#request.has(COMMAND_FLAG.REQ_ONE) ? 1 : maxExtents);
+    const maxExtentBytes = this.#agreement.extended ? Number.MAX_SAFE_INTEGER : maxCompactExtentBytes;
+    this.#extents ??= new ExtentList(this.#request.has(COMMAND_FLAG.REQ_ONE) ? 1 : maxExtents, maxExtentBytes);
     const extents = this.#extents;
     const slice = this.#sliceBytes(rangeSliceBytes);
     let complete = false;

@@ -3,6 +3,7 @@ import {
   CHUNK_FLAG,
   CHUNK_MAGIC,
   CHUNK_TYPE,
+  EXTENDED_CHUNK_MAGIC,
   HANDSHAKE,
   HELLO_MAGIC,
   INFO,
@@ -32,34 +33,53 @@ export const REQUEST = {
   length: 24,
   sizeBytes: 28,
 } as const;
+/** A request with an extended header: the compact one with a longer length; a payload follows if it says so. */
+export const EXTENDED_REQUEST = { lengthHigh: 24, lengthLow: 28, sizeBytes: 32 } as const;
+/** The payload of a BLOCK_STATUS that names contexts; the number of their ids follows from its length. */
+export const STATUS_FILTER = { lengthHigh: 0, lengthLow: 4, ids: 8, idBytes: 4 } as const;
 /** A simple reply; the data of a READ that succeeded follow. */
 export const SIMPLE_REPLY = { magic: 0, error: 4, cookieHigh: 8, cookieLow: 12, sizeBytes: 16 } as const;
 /** What opens a structured reply chunk; its payload follows. */
 export const CHUNK = { magic: 0, flags: 4, type: 6, cookieHigh: 8, cookieLow: 12, length: 16, sizeBytes: 20 } as const;
-/** An OFFSET_DATA chunk up to its data. */
-export const DATA_CHUNK = { offset: CHUNK.sizeBytes, sizeBytes: CHUNK.sizeBytes + 8 } as const;
-/** An OFFSET_HOLE chunk. */
-export const HOLE_CHUNK = {
-  offset: CHUNK.sizeBytes,
-  length: CHUNK.sizeBytes + 8,
-  sizeBytes: CHUNK.sizeBytes + 12,
+/** The same with an extended header, which repeats the offset of the request. */
+export const EXTENDED_CHUNK = {
+  magic: 0,
+  flags: 4,
+  type: 6,
+  cookieHigh: 8,
+  cookieLow: 12,
+  offsetHigh: 16,
+  offsetLow: 20,
+  lengthHigh: 24,
+  lengthLow: 28,
+  sizeBytes: 32,
 } as const;
-/** An ERROR chunk without a message. */
-export const ERROR_CHUNK = {
-  error: CHUNK.sizeBytes,
-  messageLength: CHUNK.sizeBytes + 4,
-  sizeBytes: CHUNK.sizeBytes + 6,
-} as const;
-/** A BLOCK_STATUS chunk up to its extents, each of which is a length and a state. */
-export const STATUS_CHUNK = { context: CHUNK.sizeBytes, sizeBytes: CHUNK.sizeBytes + 4 } as const;
+
+/* Payloads of chunks, from the end of the header on. */
+
+/** OFFSET_DATA up to its data. */
+export const DATA_PAYLOAD = { offset: 0, sizeBytes: 8 } as const;
+/** OFFSET_HOLE. */
+export const HOLE_PAYLOAD = { offset: 0, length: 8, sizeBytes: 12 } as const;
+/** ERROR without a message. */
+export const ERROR_PAYLOAD = { error: 0, messageLength: 4, sizeBytes: 6 } as const;
+/** BLOCK_STATUS up to its extents, each of which is a length and a state of 32 bits. */
+export const STATUS_PAYLOAD = { context: 0, sizeBytes: 4, extentBytes: 8 } as const;
+/** BLOCK_STATUS_EXT up to its extents, each of which is a length and a state of 64 bits. */
+export const STATUS_EXT_PAYLOAD = { context: 0, count: 4, sizeBytes: 8, extentBytes: 16 } as const;
 
 /** The answer to EXPORT_NAME ends in this many zeroes, unless the client agreed to do without. */
 const EXPORT_NAME_ZEROES = 124;
 
 /** What a reply echoes so that the client knows the request that it answers. */
-export interface Cookie {
+export interface Echo {
   readonly cookieHigh: number;
   readonly cookieLow: number;
+  /** Repeated by extended headers only. */
+  readonly offsetHigh: number;
+  readonly offsetLow: number;
+  /** Which headers were agreed on. */
+  readonly extended: boolean;
 }
 
 function writeU64(frame: Buffer, at: number, value: number): void {
@@ -137,28 +157,42 @@ function u32(value: number): Buffer {
 }
 
 /** Writes the header of a simple reply at the start of `frame`. */
-export function writeSimpleReply(frame: Buffer, cookie: Cookie, error: number): void {
+export function writeSimpleReply(frame: Buffer, echo: Echo, error: number): void {
   frame.writeUInt32BE(SIMPLE_REPLY_MAGIC, SIMPLE_REPLY.magic);
   frame.writeUInt32BE(error, SIMPLE_REPLY.error);
-  frame.writeUInt32BE(cookie.cookieHigh, SIMPLE_REPLY.cookieHigh);
-  frame.writeUInt32BE(cookie.cookieLow, SIMPLE_REPLY.cookieLow);
+  frame.writeUInt32BE(echo.cookieHigh, SIMPLE_REPLY.cookieHigh);
+  frame.writeUInt32BE(echo.cookieLow, SIMPLE_REPLY.cookieLow);
 }
 
 /** A simple reply without data. */
-export function pushSimpleReply(out: ReplyWriter, cookie: Cookie, error: number): void {
+export function pushSimpleReply(out: ReplyWriter, echo: Echo, error: number): void {
   const frame = out.allocate(SIMPLE_REPLY.sizeBytes);
-  writeSimpleReply(frame, cookie, error);
+  writeSimpleReply(frame, echo, error);
   out.push(frame);
 }
 
-/** Writes the header of a chunk at the start of `frame`; the payload is what `frame` holds behind it. */
-function writeChunk(frame: Buffer, cookie: Cookie, type: number, flags: number): void {
-  frame.writeUInt32BE(CHUNK_MAGIC, CHUNK.magic);
+/** Length of the header of a chunk. */
+export function chunkHeaderBytes(extended: boolean): number {
+  return extended ? EXTENDED_CHUNK.sizeBytes : CHUNK.sizeBytes;
+}
+
+/** Writes the header of a chunk at the start of `frame`; the payload is what `frame` holds behind it. @returns where */
+function writeChunk(frame: Buffer, echo: Echo, type: number, flags: number): number {
+  const headerBytes = chunkHeaderBytes(echo.extended);
+  // Both forms have the same fields in the same places, up to the cookie.
+  frame.writeUInt32BE(echo.extended ? EXTENDED_CHUNK_MAGIC : CHUNK_MAGIC, CHUNK.magic);
   frame.writeUInt16BE(flags, CHUNK.flags);
   frame.writeUInt16BE(type, CHUNK.type);
-  frame.writeUInt32BE(cookie.cookieHigh, CHUNK.cookieHigh);
-  frame.writeUInt32BE(cookie.cookieLow, CHUNK.cookieLow);
-  frame.writeUInt32BE(frame.length - CHUNK.sizeBytes, CHUNK.length);
+  frame.writeUInt32BE(echo.cookieHigh, CHUNK.cookieHigh);
+  frame.writeUInt32BE(echo.cookieLow, CHUNK.cookieLow);
+  if (echo.extended) {
+    frame.writeUInt32BE(echo.offsetHigh, EXTENDED_CHUNK.offsetHigh);
+    frame.writeUInt32BE(echo.offsetLow, EXTENDED_CHUNK.offsetLow);
+    writeU64(frame, EXTENDED_CHUNK.lengthHigh, frame.length - headerBytes);
+  } else {
+    frame.writeUInt32BE(frame.length - headerBytes, CHUNK.length);
+  }
+  return headerBytes;
 }
 
 function doneFlag(done: boolean): number {
@@ -166,49 +200,49 @@ function doneFlag(done: boolean): number {
 }
 
 /** Writes what stands before the data of an OFFSET_DATA chunk, which fill the rest of `frame`. */
-export function writeDataChunk(frame: Buffer, cookie: Cookie, offset: number, done: boolean): void {
-  writeChunk(frame, cookie, CHUNK_TYPE.OFFSET_DATA, doneFlag(done));
-  writeU64(frame, DATA_CHUNK.offset, offset);
+export function writeDataChunk(frame: Buffer, echo: Echo, offset: number, done: boolean): void {
+  const payload = writeChunk(frame, echo, CHUNK_TYPE.OFFSET_DATA, doneFlag(done));
+  writeU64(frame, payload + DATA_PAYLOAD.offset, offset);
 }
 
 /** An OFFSET_HOLE chunk: `lengthBytes` zeroes that are not sent. */
-export function pushHoleChunk(
-  out: ReplyWriter,
-  cookie: Cookie,
-  offset: number,
-  lengthBytes: number,
-  done: boolean,
-): void {
-  const frame = out.allocate(HOLE_CHUNK.sizeBytes);
-  writeChunk(frame, cookie, CHUNK_TYPE.OFFSET_HOLE, doneFlag(done));
-  writeU64(frame, HOLE_CHUNK.offset, offset);
-  frame.writeUInt32BE(lengthBytes, HOLE_CHUNK.length);
+export function pushHoleChunk(out: ReplyWriter, echo: Echo, offset: number, lengthBytes: number, done: boolean): void {
+  const frame = out.allocate(chunkHeaderBytes(echo.extended) + HOLE_PAYLOAD.sizeBytes);
+  const payload = writeChunk(frame, echo, CHUNK_TYPE.OFFSET_HOLE, doneFlag(done));
+  writeU64(frame, payload + HOLE_PAYLOAD.offset, offset);
+  frame.writeUInt32BE(lengthBytes, payload + HOLE_PAYLOAD.length);
   out.push(frame);
 }
 
 /** The chunk that ends a reply without saying more. */
-export function pushNoneChunk(out: ReplyWriter, cookie: Cookie): void {
-  const frame = out.allocate(CHUNK.sizeBytes);
-  writeChunk(frame, cookie, CHUNK_TYPE.NONE, CHUNK_FLAG.DONE);
+export function pushNoneChunk(out: ReplyWriter, echo: Echo): void {
+  const frame = out.allocate(chunkHeaderBytes(echo.extended));
+  writeChunk(frame, echo, CHUNK_TYPE.NONE, CHUNK_FLAG.DONE);
   out.push(frame);
 }
 
 /** The chunk that ends a reply with an error. */
-export function pushErrorChunk(out: ReplyWriter, cookie: Cookie, error: number): void {
-  const frame = out.allocate(ERROR_CHUNK.sizeBytes);
-  writeChunk(frame, cookie, CHUNK_TYPE.ERROR, CHUNK_FLAG.DONE);
-  frame.writeUInt32BE(error, ERROR_CHUNK.error);
-  frame.writeUInt16BE(0, ERROR_CHUNK.messageLength);
+export function pushErrorChunk(out: ReplyWriter, echo: Echo, error: number): void {
+  const frame = out.allocate(chunkHeaderBytes(echo.extended) + ERROR_PAYLOAD.sizeBytes);
+  const payload = writeChunk(frame, echo, CHUNK_TYPE.ERROR, CHUNK_FLAG.DONE);
+  frame.writeUInt32BE(error, payload + ERROR_PAYLOAD.error);
+  frame.writeUInt16BE(0, payload + ERROR_PAYLOAD.messageLength);
   out.push(frame);
 }
 
-/** A BLOCK_STATUS chunk; `extents` holds length and state in turn. */
-export function pushStatusChunk(out: ReplyWriter, cookie: Cookie, extents: readonly number[]): void {
-  const frame = out.allocate(STATUS_CHUNK.sizeBytes + 4 * extents.length);
-  writeChunk(frame, cookie, CHUNK_TYPE.BLOCK_STATUS, CHUNK_FLAG.DONE);
-  frame.writeUInt32BE(ALLOCATION_CONTEXT_ID, STATUS_CHUNK.context);
+/** A chunk that tells the status of `extents`, which holds length and state in turn; the headers decide its form. */
+export function pushStatusChunk(out: ReplyWriter, echo: Echo, extents: readonly number[]): void {
+  const form = echo.extended ? STATUS_EXT_PAYLOAD : STATUS_PAYLOAD;
+  const count = extents.length / 2;
+  const frame = out.allocate(chunkHeaderBytes(echo.extended) + form.sizeBytes + count * form.extentBytes);
+  const type = echo.extended ? CHUNK_TYPE.BLOCK_STATUS_EXT : CHUNK_TYPE.BLOCK_STATUS;
+  const payload = writeChunk(frame, echo, type, CHUNK_FLAG.DONE);
+  frame.writeUInt32BE(ALLOCATION_CONTEXT_ID, payload + form.context);
+  if (echo.extended) frame.writeUInt32BE(count, payload + STATUS_EXT_PAYLOAD.count);
   extents.forEach((word, k) => {
-    frame.writeUInt32BE(word, STATUS_CHUNK.sizeBytes + 4 * k);
+    const at = payload + form.sizeBytes + (k * form.extentBytes) / 2;
+    if (echo.extended) writeU64(frame, at, word);
+    else frame.writeUInt32BE(word, at);
   });
   out.push(frame);
 }

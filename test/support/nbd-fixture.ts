@@ -19,7 +19,7 @@ export interface NbdFixture {
   /** The URI of "disk". */
   readonly uri: string;
   /** Opens an export with the raw client, which is gone when the test is over. */
-  open(name?: string, wishes?: { structured?: boolean; context?: boolean }): Promise<NbdRawClient>;
+  open(name?: string, wishes?: { structured?: boolean; extended?: boolean; context?: boolean }): Promise<NbdRawClient>;
   /** Connects and greets with the raw client, which is gone when the test is over. */
   greet(flags?: number): Promise<NbdRawClient>;
 }

@@ -42,6 +42,16 @@ export function requestFrame(request: RawRequest): Buffer {
   return request.payload === undefined ? header : Buffer.concat([header, request.payload]);
 }
 
+/** The same with an extended header. A payload is announced by its flag, unless flags are named. */
+export function extendedFrame(request: RawRequest): Buffer {
+  const flags = request.flags ?? (request.payload === undefined ? 0 : 0x20);
+  const length = BigInt(request.length ?? request.payload?.length ?? 0);
+  const compact = requestFrame({ magic: 0x21e41c71, ...request, flags, length: 0 });
+  const lengthBytes = Buffer.alloc(8);
+  lengthBytes.writeBigUInt64BE(length);
+  return Buffer.concat([compact.subarray(0, 24), lengthBytes, compact.subarray(28)]);
+}
+
 export interface OptionReply {
   readonly option: number;
   readonly type: number;
@@ -59,6 +69,11 @@ export interface Chunk {
   readonly type: number;
   readonly cookie: number;
   readonly payload: Buffer;
+}
+
+export interface ExtendedChunk extends Chunk {
+  /** The offset of the request, as the header repeats it. */
+  readonly offset: bigint;
 }
 
 /** The error number of a reply that is one error chunk and nothing else. */
@@ -114,9 +129,10 @@ export class NbdRawClient {
   static async open(
     where: string | NetConnectOpts,
     name = "disk",
-    wishes: { structured?: boolean; context?: boolean } = {},
+    wishes: { structured?: boolean; extended?: boolean; context?: boolean } = {},
   ): Promise<NbdRawClient> {
     const client = await NbdRawClient.greet(where);
+    if (wishes.extended === true) await client.ask(11);
     if (wishes.structured === true) await client.ask(8);
     if (wishes.context === true) await client.ask(10, metaData(name, ["base:allocation"]));
     const replies = await client.ask(7, infoData(name));
@@ -188,6 +204,30 @@ export class NbdRawClient {
       });
     } while ((chunks[chunks.length - 1].flags & 1) === 0);
     return chunks;
+  }
+
+  /** The chunks of one reply with extended headers. */
+  async extendedChunks(): Promise<ExtendedChunk[]> {
+    const chunks: ExtendedChunk[] = [];
+    do {
+      const header = await this.read(32);
+      if (header.readUInt32BE(0) !== 0x6e8a278c) throw new Error("no extended reply chunk");
+      chunks.push({
+        flags: header.readUInt16BE(4),
+        type: header.readUInt16BE(6),
+        cookie: Number(header.readBigUInt64BE(8)),
+        offset: header.readBigUInt64BE(16),
+        payload: await this.read(Number(header.readBigUInt64BE(24))),
+      });
+    } while ((chunks[chunks.length - 1].flags & 1) === 0);
+    return chunks;
+  }
+
+  /** Sends a request with an extended header and gives the error number of its reply, which holds nothing else. */
+  async extendedErrorOf(request: RawRequest): Promise<number> {
+    this.send(extendedFrame(request));
+    const chunks = await this.extendedChunks();
+    return chunks.length === 1 && chunks[0].type === 0 ? 0 : errorOfChunks(chunks);
   }
 
   /** Sends a request and gives the error number of its simple reply. */
