@@ -3,10 +3,12 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { memoryFolder, perdure, perdureBin, perdureJson, RunningCli, readDisk, writeDisk } from "./support/cli.ts";
+import { makeCertificates } from "./support/nbd-certificates.ts";
+import { run } from "./support/nbd-programs.ts";
 import { NbdRawClient, requestFrame } from "./support/nbd-raw-client.ts";
 import { requireTool } from "./support/tools.ts";
 
@@ -48,6 +50,39 @@ describe("serve", () => {
     const again = await NbdRawClient.open(`${region}.sock`, "pram0");
     t.after(() => again.vanish());
     assert.deepEqual(await readDisk(again, 0, payload.length), payload);
+  });
+
+  test("with certificates or keys the URI is that of an encrypted disk, and nobody gets in without", async (t) => {
+    if (!requireTool(t, "openssl", "nbdinfo")) return;
+    const folder = memoryFolder(t);
+    const { server: certificates, client, nobody } = makeCertificates(folder);
+    const region = join(folder, "r");
+    const verified = ["--tls-certificates", certificates, "--tls-verify-peer"];
+    const server = await RunningCli.serve(t, ["serve", region, ...create, "--disk", "pram0=2M", ...verified]);
+    const [uri] = server.uris;
+    assert.equal(uri, `nbds+unix:///pram0?socket=${region}.sock`);
+    const sizeAs = (who: string) => run("nbdinfo", "--size", `${uri}&tls-certificates=${who}`);
+    assert.equal((await sizeAs(client)).stdout.trim(), String(2 * 2 ** 20));
+    assert.notEqual((await sizeAs(nobody)).code, 0);
+    assert.notEqual((await run("nbdinfo", "--size", uri.replace("nbds", "nbd"))).code, 0);
+    await server.says("stderr", /failed the TLS handshake: .*; give the client a certificate/);
+    await server.stop("SIGTERM");
+    const keys = join(folder, "keys.psk");
+    writeFileSync(keys, `alice:${"5a".repeat(32)}\n`);
+    const optional = await RunningCli.serve(t, ["serve", region, "--tls", "on", "--tls-psk", keys]);
+    const withKey = `${optional.uris[0].replace("///", "//alice@/")}&tls-psk-file=${keys}`;
+    for (const each of [withKey, optional.uris[0].replace("nbds", "nbd")]) {
+      assert.equal((await run("nbdinfo", "--size", each)).code, 0, each);
+    }
+    await optional.stop("SIGTERM");
+    for (const args of [["--tls", "require"], ["--tls-verify-peer"], ["--tls-psk", join(folder, "none")]]) {
+      const { code, stderr } = await perdure(["serve", join(folder, "new"), ...create, "--disk", "pram0=2M", ...args]);
+      assert.notEqual(code, 0);
+      assert.match(stderr, /^perdure: (?:EINVAL|ENOENT): TLS needs/, "nothing was opened before");
+    }
+    assert.ok(!existsSync(join(folder, "new")));
+    const off = await RunningCli.serve(t, ["serve", region, "--tls", "off", "--tls-psk", keys]);
+    assert.match(off.uris[0], /^nbd\+unix/);
   });
 
   test("a second server is told which process has the region; so are format and disk", async (t) => {

@@ -15,7 +15,13 @@ import { infoData, metaData, NbdRawClient, optionFrame, requestFrame } from "./s
 const KiB = 2 ** 10;
 const MiB = 2 ** 20;
 const OPT = { EXPORT_NAME: 1, LIST: 3, STARTTLS: 5, INFO: 6, GO: 7, STRUCTURED: 8, SET_META: 10 } as const;
-const ERR = { UNSUP: 2 ** 31 + 1, INVALID: 2 ** 31 + 3, UNKNOWN: 2 ** 31 + 6, TOO_BIG: 2 ** 31 + 9 } as const;
+const ERR = {
+  UNSUP: 2 ** 31 + 1,
+  POLICY: 2 ** 31 + 2,
+  INVALID: 2 ** 31 + 3,
+  UNKNOWN: 2 ** 31 + 6,
+  TOO_BIG: 2 ** 31 + 9,
+} as const;
 
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
@@ -122,7 +128,7 @@ describe("a hostile handshake", () => {
     const nbd = await startNbd(t);
     const client = await nbd.greet();
     client.send(Buffer.concat([optionFrame(OPT.STARTTLS), optionFrame(OPT.GO, infoData("nope"))]));
-    assert.equal((await client.optionReply()).type, ERR.UNSUP);
+    assert.equal((await client.optionReply()).type, ERR.POLICY);
     assert.equal((await client.optionReply()).type, ERR.UNKNOWN);
     await assertServes(nbd);
   });

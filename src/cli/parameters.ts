@@ -2,6 +2,7 @@
 
 import type { TypedFlagParameter, TypedPositionalParameter } from "@stricli/core";
 import { PerdureError, parseSize } from "../base/index.ts";
+import type { TlsMode } from "../nbd/index.ts";
 
 /** Two starts may fail by accident, three in a row do not. */
 export const defaultQuarantineAfter = 3;
@@ -93,6 +94,15 @@ export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
 
 export const thin: TypedFlagParameter<boolean | undefined> = toggle("Take memory as it is used, give it back");
 
+/** Whether clients encrypt. */
+export const tls: TypedFlagParameter<TlsMode | undefined> = {
+  kind: "parsed",
+  parse: tlsMode,
+  placeholder: "off|on|require",
+  brief: "Whether clients may or must encrypt: off, on, require",
+  optional: true,
+};
+
 /** After how many failed starts a region is put aside, or refused. */
 export const quarantineAfter: TypedFlagParameter<number | undefined> = {
   kind: "parsed",
@@ -116,6 +126,11 @@ function somePath(text: string): string {
   if (text !== "" && !text.includes("\u{FFFD}")) return text;
   const what = text === "" ? "the path is empty" : "the path is no UTF-8";
   throw new PerdureError("EINVAL", what, { remedy: "name a file by a path in UTF-8, which may be a relative one" });
+}
+
+function tlsMode(text: string): TlsMode {
+  if (text === "off" || text === "on" || text === "require") return text;
+  throw new PerdureError("EINVAL", `"${text}" is no mode of TLS: write off, on or require`);
 }
 
 function countOfStarts(text: string): number {

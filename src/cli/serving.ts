@@ -1,7 +1,7 @@
 import { formatSize, PerdureError } from "../base/index.ts";
 import type { WantedDisk } from "../disk/index.ts";
 import type { Disk, Region, RegionOptions } from "../index.ts";
-import { type Log, NbdServer, takeActivationFds } from "../nbd/index.ts";
+import { type Log, NbdServer, type TlsOptions, takeActivationFds } from "../nbd/index.ts";
 import type { CliContext } from "./context.ts";
 import { openForWriting, runningOwner } from "./open-region.ts";
 import { jsonLine, print } from "./output.ts";
@@ -19,6 +19,8 @@ export interface ServePlan {
   /** Where to listen beside what a service manager handed over; without either, next to the region. */
   readonly unix?: string;
   readonly tcp?: { readonly host: string; readonly port: number };
+  /** Encryption; none by default. */
+  readonly tls?: TlsOptions;
   /** Print events as JSON. */
   readonly json: boolean;
   /** Called when clients can connect. */
@@ -29,12 +31,14 @@ export interface ServePlan {
 export async function serveDisks(context: CliContext, plan: ServePlan): Promise<void> {
   const { stdout, stderr } = context.process;
   const stopped = stopSignal();
+  // Certificates that are not good are told of before anything is opened.
+  const idleServer = new NbdServer({ log: logTo(stderr), ...(plan.tls === undefined ? {} : { tls: plan.tls }) });
   const region = await openRegion(plan);
   try {
     if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));
     else print(stderr, ...describeStart(stderr, region, plan.open.quarantineAfter ?? 0));
     const disks = openDisks(region, plan, stderr);
-    await serveUntil(stopped, disks, context, plan);
+    await serveUntil(stopped, idleServer, disks, context, plan);
     // What failed was told to clients as it happened; whoever started the server hears of it here.
     if (!region.readOnly) region.sync();
   } finally {
@@ -47,11 +51,12 @@ export async function serveDisks(context: CliContext, plan: ServePlan): Promise<
 /** When it returns, what clients had asked for is answered and they are told. */
 async function serveUntil(
   stopped: Promise<NodeJS.Signals>,
+  idleServer: NbdServer,
   disks: readonly Disk[],
   { process: { stdout, stderr } }: CliContext,
   plan: ServePlan,
 ): Promise<void> {
-  await using server = new NbdServer({ log: logTo(stderr) });
+  await using server = idleServer;
   for (const disk of disks) server.addExport(disk);
   const hasAddress = await listen(server, plan);
   const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));

@@ -2,3 +2,4 @@
 export { takeActivationFds } from "./activation.ts";
 export type { Log } from "./log.ts";
 export { type Connection, NbdServer, type NbdServerOptions } from "./server.ts";
+export type { TlsMode, TlsOptions } from "./tls-options.ts";

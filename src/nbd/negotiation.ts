@@ -13,6 +13,7 @@ import { decodeName, parseInfoQuery, parseMetaContextQuery } from "./option-data
 import type { Phase, Step } from "./phase.ts";
 import { ALLOCATION_CONTEXT, ALLOCATION_CONTEXT_ID, HANDSHAKE, INFO, OPTION, OPTION_MAGIC, REPLY } from "./protocol.ts";
 import type { ReplyWriter } from "./reply-writer.ts";
+import type { TlsMode } from "./tls-options.ts";
 import {
   blockSizeInfo,
   exportInfo,
@@ -63,6 +64,9 @@ export class Negotiation implements Phase {
   agreement: Agreement | undefined;
 
   readonly #exports: ExportTable;
+  readonly #tls: TlsMode;
+  /** The bytes that come are those of TLS. */
+  #encrypted = false;
   #awaits: "flags" | "header" | "data" | "skip" = "flags";
   #fixedNewstyle = false;
   #noZeroes = false;
@@ -76,8 +80,9 @@ export class Negotiation implements Phase {
   /** The export name for which `base:allocation` was selected. */
   #contextFor: string | undefined;
 
-  constructor(exports: ExportTable, out: ReplyWriter) {
+  constructor(exports: ExportTable, tls: TlsMode, out: ReplyWriter) {
     this.#exports = exports;
+    this.#tls = tls;
     pushHello(out);
   }
 
@@ -97,7 +102,7 @@ export class Negotiation implements Phase {
         this.#skippedBytes += queue.drop(this.#dataBytes - this.#skippedBytes);
         if (this.#skippedBytes < this.#dataBytes) return "starved";
         this.#awaits = "header";
-        return this.#answerSkipped(out);
+        return this.#answerSkipped(out, queue);
     }
   }
 
@@ -131,13 +136,15 @@ export class Negotiation implements Phase {
   }
 
   /** Answers an option whose data were read past: those that take none, unknown ones, and those that are too big. */
-  #answerSkipped(out: ReplyWriter): Step {
+  #answerSkipped(out: ReplyWriter, queue: ByteQueue): Step {
     if (this.#option === OPTION.ABORT) {
       this.#reply(out, REPLY.ACK);
       return "end";
     }
     if (!this.#fixedNewstyle) return this.#reply(out, REPLY.ERR_INVALID);
     if (this.draining) return this.#reply(out, REPLY.ERR_SHUTDOWN);
+    if (this.#option === OPTION.STARTTLS) return this.#startTls(out, queue);
+    if (this.#locked) return this.#reply(out, REPLY.ERR_TLS_REQD);
     if (OPTIONS_WITH_DATA.has(this.#option)) return this.#reply(out, REPLY.ERR_TOO_BIG);
     switch (this.#option) {
       case OPTION.LIST:
@@ -162,6 +169,7 @@ export class Negotiation implements Phase {
     if (this.#option === OPTION.EXPORT_NAME) return this.#exportName(data, out);
     if (!this.#fixedNewstyle) return this.#reply(out, REPLY.ERR_INVALID);
     if (this.draining) return this.#reply(out, REPLY.ERR_SHUTDOWN);
+    if (this.#locked) return this.#reply(out, REPLY.ERR_TLS_REQD);
     const describes = this.#option === OPTION.INFO || this.#option === OPTION.GO;
     return describes ? this.#describe(data, out) : this.#metaContexts(data, out);
   }
@@ -169,12 +177,31 @@ export class Negotiation implements Phase {
   #exportName(data: Buffer, out: ReplyWriter): Step {
     const name = decodeName(data);
     // Extended headers may be followed by GO only; and there is no error reply to say so.
-    const refused = this.draining || this.#extended;
+    const refused = this.draining || this.#locked || this.#extended;
     const found = name === undefined || refused ? undefined : this.#exports.find(name);
     if (name === undefined || found === undefined) return "violation";
     this.#agree(found, name);
     pushExportNameAnswer(out, found.device.sizeBytes, this.#flagsOf(found, name), this.#noZeroes);
     return "more";
+  }
+
+  /** Nothing is told before the client encrypts. */
+  get #locked(): boolean {
+    return this.#tls === "require" && !this.#encrypted;
+  }
+
+  #startTls(out: ReplyWriter, queue: ByteQueue): Step {
+    if (this.#tls === "off") return this.#reply(out, REPLY.ERR_POLICY);
+    if (this.#encrypted || this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
+    // Somebody on the way may have put bytes behind the option, to be taken for what the client says under TLS.
+    if (queue.lengthBytes > 0) return "violation";
+    // Nor may what was agreed in the open hold any longer.
+    this.#structured = false;
+    this.#extended = false;
+    this.#contextFor = undefined;
+    this.#encrypted = true;
+    this.#reply(out, REPLY.ACK);
+    return "tls";
   }
 
   #list(out: ReplyWriter): Step {

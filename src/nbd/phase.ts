@@ -2,10 +2,11 @@ import type { ByteQueue } from "./byte-queue.ts";
 import type { ReplyWriter } from "./reply-writer.ts";
 
 /**
- * What a step came to: `more` can be done at once, it is `starved` until bytes arrive, the conversation has come to
- * its `end`, or the peer broke the protocol and is cut off (`violation`).
+ * What a step came to: `more` can be done at once, it is `starved` until bytes arrive, everything behind what was
+ * answered is `tls`, the conversation has come to its `end`, or the peer broke the protocol and is cut off
+ * (`violation`).
  */
-export type Step = "more" | "starved" | "end" | "violation";
+export type Step = "more" | "starved" | "tls" | "end" | "violation";
 
 /** One part of a conversation: bytes in, frames out, no sockets. The option phase and the command phase are such. */
 export interface Phase {

@@ -7,6 +7,8 @@ import { listenOnFd, listenOnTcp, listenOnUnixSocket } from "./listen.ts";
 import { type Log, silentLog } from "./log.ts";
 import { Session } from "./session.ts";
 import { SocketTransport } from "./socket-transport.ts";
+import type { TlsOptions } from "./tls-options.ts";
+import { TlsServer } from "./tls-server.ts";
 import { type Address, exportUri } from "./uri.ts";
 
 export interface NbdServerOptions {
@@ -18,6 +20,8 @@ export interface NbdServerOptions {
   readonly idleTimeoutMs?: number;
   /** How long `close` waits for requests in progress, 5 s by default. */
   readonly drainTimeoutMs?: number;
+  /** Encryption; none by default. */
+  readonly tls?: TlsOptions;
   /** Told what happens; silent by default. */
   readonly log?: Log;
 }
@@ -40,7 +44,8 @@ export interface Connection {
  *     await server.listenUnix("/run/user/1000/disks.sock");
  */
 export class NbdServer {
-  readonly #options: Required<NbdServerOptions>;
+  readonly #options: Required<Omit<NbdServerOptions, "tls">>;
+  readonly #tls: TlsServer | undefined;
   readonly #exports: ExportTable = new ExportTable();
   readonly #listeners: Set<Server> = new Set();
   readonly #addresses: Address[] = [];
@@ -49,6 +54,7 @@ export class NbdServer {
   #draining = false;
   #closing: Promise<void> | undefined;
 
+  /** @throws EINVAL for numbers out of range; EINVAL, ENOENT or EACCES for certificates and keys that are not good */
   constructor(options: NbdServerOptions = {}) {
     this.#options = {
       maxConnections: options.maxConnections ?? defaultMaxConnections,
@@ -62,6 +68,8 @@ export class NbdServer {
       if (Number.isInteger(value) && value >= 0) continue;
       throw new PerdureError("EINVAL", `${name} is ${value}`, { remedy: `give ${name} a whole number from 0 on` });
     }
+    const { tls } = options;
+    if (tls !== undefined && tls.mode !== "off") this.#tls = new TlsServer(tls, this.#options.log);
   }
 
   /**
@@ -91,7 +99,7 @@ export class NbdServer {
   }
 
   /**
-   * Listens on TCP. There is no access control and no encryption: whoever reaches the port may use the disks.
+   * Listens on TCP. There is no access control but that of TLS: without it whoever reaches the port may use the disks.
    *
    * @param port 0 lets the system choose
    * @returns the port
@@ -132,7 +140,7 @@ export class NbdServer {
         remedy: "call listenUnix or listenTcp first",
       });
     }
-    return exportUri(address, exportName);
+    return exportUri(address, exportName, this.#tls !== undefined);
   }
 
   /**
@@ -198,10 +206,11 @@ export class NbdServer {
       return;
     }
     const id = this.#nextId++;
-    const transport = new SocketTransport(socket);
+    const transport = new SocketTransport(socket, this.#tls);
     const session = new Session(transport, {
       id,
       exports: this.#exports,
+      tls: this.#tls?.mode ?? "off",
       log,
       handshakeTimeoutMs,
       draining: this.#draining,

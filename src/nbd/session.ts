@@ -5,6 +5,7 @@ import type { Log } from "./log.ts";
 import { Negotiation } from "./negotiation.ts";
 import type { Phase } from "./phase.ts";
 import { ReplyWriter } from "./reply-writer.ts";
+import type { TlsMode } from "./tls-options.ts";
 import { Transmission } from "./transmission.ts";
 import type { Transport } from "./transport.ts";
 
@@ -12,8 +13,9 @@ export interface SessionOptions {
   /** What the connection is called in the log. */
   readonly id: number;
   readonly exports: ExportTable;
+  readonly tls: TlsMode;
   readonly log: Log;
-  /** Time for the whole option phase. */
+  /** Time for the whole option phase, a TLS handshake included. */
   readonly handshakeTimeoutMs: number;
   /** Refuse everything new from the start. */
   readonly draining: boolean;
@@ -55,7 +57,7 @@ export class Session {
     this.gone = new Promise((resolve) => {
       this.#tellGone = resolve;
     });
-    this.#negotiation = new Negotiation(options.exports, this.#out);
+    this.#negotiation = new Negotiation(options.exports, options.tls, this.#out);
     this.#negotiation.draining = options.draining;
     this.#handshakeTimer = setTimeout(() => {
       this.#log.warn({ connection: options.id }, "the client did not finish its handshake in time");
@@ -172,6 +174,11 @@ export class Session {
         if (step === "violation") this.#log.warn({ connection: this.#id }, "the client broke the protocol");
         this.#send();
         this.end();
+        return;
+      }
+      if (step === "tls") {
+        this.#send();
+        this.#transport.startTls();
         return;
       }
       if (this.#out.collectedBytes >= maxUnsentBytes && !this.#send()) return;

@@ -8,6 +8,11 @@ export interface Transport {
   /** Stops and restarts the calls of `receive`; a few may still come after `pause`. */
   pause(): void;
   resume(): void;
+  /**
+   * Goes over to TLS: what was written goes out as it is, everything after it in both directions is encrypted. A
+   * handshake that fails closes the connection.
+   */
+  startTls(): void;
   /** Sends what was written, then says goodbye. What the peer still sends is not received any more. */
   end(): void;
   /** Cuts the connection at once. */

@@ -28,6 +28,7 @@ export async function converse(device: NbdMemoryDevice, chunks: readonly Buffer[
     },
     pause() {},
     resume() {},
+    startTls: () => hangUp(),
     end: () => hangUp(),
     destroy: () => hangUp(),
   };
@@ -36,6 +37,7 @@ export async function converse(device: NbdMemoryDevice, chunks: readonly Buffer[
   const session = new Session(transport, {
     id: 1,
     exports,
+    tls: "off",
     log: silentLog,
     handshakeTimeoutMs: 10_000,
     draining: false,

@@ -2,6 +2,8 @@
 
 import { once } from "node:events";
 import { connect, type NetConnectOpts, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 
 /** Data of INFO and GO. */
 export function infoData(name: string | Buffer, infoTypes: readonly number[] = []): Buffer {
@@ -138,6 +140,23 @@ export class NbdRawClient {
     const replies = await client.ask(7, infoData(name));
     if (replies.at(-1)?.type !== 1) throw new Error(`GO failed: ${replies.at(-1)?.type.toString(16)}`);
     return client;
+  }
+
+  /**
+   * Asks for TLS, and goes through the handshake.
+   * @param through Stands between TLS and the socket.
+   * @returns The same conversation, encrypted. Under TLS 1.3 the server may still refuse the certificate.
+   */
+  async startTls(
+    options: ConnectionOptions,
+    through: (socket: Socket) => Duplex = (same) => same,
+  ): Promise<NbdRawClient> {
+    const [{ type }] = await this.ask(5);
+    if (type !== 1) throw new Error(`STARTTLS failed: ${type.toString(16)}`);
+    this.socket.removeAllListeners("data");
+    const secured = connectTls({ ...options, socket: through(this.socket) });
+    await once(secured, "secureConnect");
+    return new NbdRawClient(secured);
   }
 
   send(...buffers: readonly Buffer[]): void {

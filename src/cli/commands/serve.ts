@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { PerdureError } from "../../base/index.ts";
 import type { WantedDisk } from "../../disk/index.ts";
+import type { TlsMode, TlsOptions } from "../../nbd/index.ts";
 import type { CliContext } from "../context.ts";
 import { defaultQuarantineAfter } from "../parameters.ts";
 import { serveDisks } from "../serving.ts";
@@ -14,6 +15,10 @@ interface ServeFlags {
   readonly disks?: readonly WantedDisk[];
   readonly unix?: string;
   readonly tcp?: string;
+  readonly tls?: TlsMode;
+  readonly tlsCertificates?: string;
+  readonly tlsVerifyPeer?: boolean;
+  readonly tlsPsk?: string;
   readonly readOnly?: boolean;
   readonly quarantineAfter?: number;
   readonly healthyAfter?: number;
@@ -38,8 +43,16 @@ export async function serve(context: CliContext, flags: ServeFlags, source: stri
     others: wanted.length === 0,
     ...(unix === undefined ? {} : { unix: resolve(unix) }),
     ...(flags.tcp === undefined ? {} : { tcp: parseAddress(flags.tcp) }),
+    ...tlsOptions(flags),
     json,
   });
+}
+
+/** TLS is wanted as soon as anything is said about it. */
+function tlsOptions({ tls, tlsCertificates, tlsVerifyPeer, tlsPsk }: ServeFlags): { tls?: TlsOptions } {
+  const said = { mode: tls, certificates: tlsCertificates, verifyPeer: tlsVerifyPeer, pskFile: tlsPsk };
+  const given = Object.entries(said).filter(([, value]) => value !== undefined);
+  return given.length === 0 ? {} : { tls: Object.fromEntries(given) };
 }
 
 /** Reads `HOST:PORT`, where the host may be an IPv6 address in brackets. */
