@@ -89,6 +89,7 @@ describe("URIs", () => {
     assert.equal(unix, "nbd+unix:///pool%2Fdisk%20%231%3F?socket=/run/my%20disks/a%26b.sock");
     assert.equal(exportUri({ kind: "tcp", host: "::1", port: 10810 }, "d"), "nbd://[::1]:10810/d");
     assert.equal(exportUri({ kind: "tcp", host: "localhost", port: 10809 }, ""), "nbd://localhost/");
+    assert.equal(exportUri({ kind: "tcp", host: "localhost", port: 1 }, "d", true), "nbds://localhost:1/d");
   });
 
   test("a server tells the URI of its first address, and says when it has none", async (t) => {

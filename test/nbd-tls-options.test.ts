@@ -30,6 +30,10 @@ test("TLS wants certificates or keys, one of them; off wants nothing", () => {
   assert.ok(new NbdServer({ tls: { mode: "off", certificates: "/nowhere" } }));
 });
 
+test("a mode that does not exist is not taken for one that lets in everybody", () => {
+  refused({ mode: "required" as "require", certificates: "/x" }, "EINVAL", /"required" is no mode/);
+});
+
 test("a missing file is named, a CA only when clients are verified", (t) => {
   if (!requireTool(t, "openssl")) return;
   const { server } = makeCertificates(temporaryFolder(t));

@@ -95,9 +95,14 @@ describe("the option STARTTLS", () => {
     const secured = await client.startTls(nbd.as("nobody"));
     assert.equal((await secured.ask(META.SET, metaData("disk", [])))[0].type, ERR.INVALID, "no structured replies");
     await opens(secured);
-    assert.equal(await secured.errorOf({ type: 7, length: 4096 }), 22, "no context, and compact headers");
-    const again = await (await nbd.greet()).startTls(nbd.as("nobody"));
+    assert.equal(await secured.errorOf({ type: 7, length: 4096 }), 22, "compact headers");
+    const open = await nbd.greet();
+    await open.ask(OPT.STRUCTURED);
+    await open.ask(META.SET, metaData("disk", ["base:allocation"]));
+    const again = await open.startTls(nbd.as("nobody"));
     assert.equal((await again.ask(OPT.EXTENDED))[0].type, ACK, "to be agreed anew");
+    await opens(again);
+    assert.equal(await again.extendedErrorOf({ type: 7, length: 4096 }), 22, "no context");
   });
 
   test("with `require` nothing is told before it, and everything after it", async (t) => {
@@ -129,6 +134,7 @@ describe("the option STARTTLS", () => {
     early.vanish();
     await nbd.server.close();
     assert.equal((await stalling.rest()).length, 0);
+    assert.deepEqual(nbd.warnings, [], "nobody failed");
   });
 });
 
@@ -279,6 +285,19 @@ describe("hostile handshakes", () => {
     await opens(good);
     assert.ok(nbd.warnings.some((warning) => /did not finish its handshake in time/.test(warning)));
     assert.ok(nbd.warnings.some((warning) => /that was no TLS/.test(warning)));
+  });
+
+  test("who hangs up in the handshake is gone long before its time is over; who idles behind it is cut", async (t) => {
+    if (!requireTool(t, "openssl")) return;
+    const nbd = await startTls(t, {}, { handshakeTimeoutMs: 60_000, idleTimeoutMs: 200 });
+    for (const attack of [Buffer.alloc(0), Buffer.from([0x16, 3, 1, 0x40, 0, 1])]) {
+      const client = await nbd.greet();
+      assert.equal((await client.ask(OPT.STARTTLS))[0].type, ACK);
+      client.socket.end(attack);
+      await until("it is gone", () => nbd.server.connections.length === 0);
+    }
+    const secured = await (await nbd.greet()).startTls(nbd.as("nobody"));
+    assert.equal((await secured.rest()).length, 0);
   });
 
   test("a client that dies in the middle of an encrypted payload leaves the others alone", async (t) => {

@@ -121,7 +121,7 @@ export class SocketTransport implements Transport {
 
   destroy(): void {
     this.#abandonTls();
-    this.#socket.destroy();
+    // TLS over it goes with it.
     this.#connection.destroy();
   }
 }

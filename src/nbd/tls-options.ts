@@ -38,7 +38,10 @@ const pskLine = /^([^:#][^:]*):((?:[0-9a-f]{2}){16,256})$/i;
  *
  * @throws EINVAL when the options contradict each other or a file holds something else; ENOENT, EACCES
  */
-export function readTlsOptions({ certificates, verifyPeer = false, pskFile }: TlsOptions): NodeTlsOptions {
+export function readTlsOptions({ mode, certificates, verifyPeer = false, pskFile }: TlsOptions): NodeTlsOptions {
+  if (mode !== undefined && mode !== "on" && mode !== "require") {
+    throw new PerdureError("EINVAL", `"${mode}" is no mode of TLS`, { remedy: "write off, on or require" });
+  }
   if ((certificates === undefined) === (pskFile === undefined)) {
     throw new PerdureError("EINVAL", "TLS needs either certificates or shared keys", {
       remedy: "name a folder of certificates (--tls-certificates DIR) or a file of keys (--tls-psk FILE), and not both",

@@ -9,8 +9,8 @@ export class TlsServer {
   readonly #options: NodeTlsOptions;
   readonly #log: Log;
   /**
-   * They do not listen, and this is no TLSSocket of our own: only a server turns clients away whose certificate is not
-   * from the right CA.
+   * Servers that do not listen and have nothing to do. A TLSSocket of our own would let in clients with a certificate
+   * of whatever CA: only a server refuses them.
    */
   readonly #idle: Server[] = [];
 
@@ -30,7 +30,8 @@ export class TlsServer {
   accept(connection: Socket, then: (secured: TLSSocket) => void): () => void {
     let isWanted = true;
     const peer = connection.remoteAddress;
-    // A server does not tell which connection it has secured, so it has one at a time; a new one costs milliseconds.
+    // A server does not tell which connection it has secured, so it has one at a time. Making one costs milliseconds,
+    // so it is used again.
     const server = this.#idle.pop() ?? createServer(this.#options);
     const release = (): void => {
       server.removeAllListeners("secureConnection").removeAllListeners("tlsClientError");
