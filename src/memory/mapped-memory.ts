@@ -10,6 +10,8 @@ const READ_STEP_BYTES = 64 * 2 ** 20;
 interface MappedRange extends MemoryRange {
   readonly backing: Backing;
   readonly mapping: Mapping;
+  /** That of the mapping, as a number. */
+  readonly address: number;
 }
 
 /** What a thread needs to use the memory that another one of its process has open: numbers and names, no objects. */
@@ -78,7 +80,8 @@ export class MappedMemory implements Memory {
         const mode = !this.readOnly ? "shared" : backing.kind === "dax" ? "shared-read-only" : "private";
         const present = borrowed[ranges.length];
         const mapping = translated(backing.source, () => new Mapping(backing.fd, backing.sizeBytes, mode, present));
-        ranges.push({ offset, lengthBytes: backing.sizeBytes, source: backing.source, backing, mapping });
+        const { sizeBytes: lengthBytes, source } = backing;
+        ranges.push({ offset, lengthBytes, source, backing, mapping, address: Number(mapping.address) });
         offset += Math.ceil(backing.sizeBytes / windowBytes) * windowBytes;
       }
     } catch (error) {
@@ -131,6 +134,11 @@ export class MappedMemory implements Memory {
   /** Fills the holes of files that were opened with `keepHoles`. @throws ENOSPC */
   *fillHoles(): Steps<void> {
     for (const { backing } of this.ranges) yield* backing.fillHoles();
+  }
+
+  addressOf(offset: number): number {
+    const range = this.#rangeAt(offset);
+    return range.address + (offset - range.offset);
   }
 
   load32(offset: number): number {

@@ -53,6 +53,11 @@ export interface Memory {
   /** Undefined where there are no holes: a device, ordinary memory. */
   readonly space?: Space | undefined;
 
+  /**
+   * Where in the address space of this process a byte stands, for calls of the kernel that read or fill it there;
+   * undefined for a memory that has no such place. Addresses are below 2^47.
+   */
+  addressOf?(offset: number): number;
   /** One 32-bit load. */
   load32(offset: number): number;
   /** A view of at most one window (`windowBytes`, which pages never straddle). */
