@@ -1,3 +1,5 @@
+import type { DirectBlocks, SharedDevice } from "./direct-blocks.ts";
+
 /** A run of bytes that share one state, as NBD's `base:allocation` tells it. */
 export interface Extent {
   readonly lengthBytes: number;
@@ -32,4 +34,8 @@ export interface BlockDevice {
   flush(): void;
   /** States of the range in order, at most `limit` runs; they may cover less than the range when the limit is met. */
   extents(offset: number, lengthBytes: number, limit: number): Extent[];
+  /** Undefined where its blocks do not stand in memory that the kernel can work on in place. */
+  readonly direct?: DirectBlocks | undefined;
+  /** What other threads of this process open it with, while it is open here; undefined where they cannot. */
+  share?(): SharedDevice | undefined;
 }

@@ -1,6 +1,8 @@
 import { PerdureError } from "../base/index.ts";
-import type { BlockDevice, Extent } from "../device/index.ts";
+
+import type { BlockDevice, DirectBlocks, Extent, SharedDevice } from "../device/index.ts";
 import type { Instance, PageRegion } from "../region/index.ts";
+import type { SharedDisk } from "./join-disk.ts";
 
 /**
  * A RAM disk: an instance whose pages are its blocks, made when they are first written. Every write is a replace:
@@ -9,6 +11,7 @@ import type { Instance, PageRegion } from "../region/index.ts";
  */
 export class Disk implements BlockDevice {
   readonly blockBytes: number;
+  readonly direct: DirectBlocks | undefined;
   readonly #region: PageRegion;
   readonly #instance: Instance;
   readonly #zeroes: Uint8Array;
@@ -17,6 +20,7 @@ export class Disk implements BlockDevice {
     this.#region = region;
     this.#instance = instance;
     this.blockBytes = region.pageBytes;
+    this.direct = instance.direct();
     this.#zeroes = new Uint8Array(region.pageBytes);
   }
 
@@ -98,6 +102,13 @@ export class Disk implements BlockDevice {
       at = stop;
     }
     return found;
+  }
+
+  share(): SharedDevice | undefined {
+    if (!this.#region.isShareable) return undefined;
+    const { subsystem, name } = this.#instance;
+    const data: SharedDisk = { region: this.#region.share(), subsystem, name };
+    return { module: new URL("join-disk.js", import.meta.url).href, data };
   }
 
   /** The first block behind those that are blank, or are not, as this one is. */

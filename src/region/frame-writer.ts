@@ -6,7 +6,7 @@ import { readEntry } from "./frame-table.ts";
 import type { InstanceState } from "./instance-state.ts";
 import { withLock } from "./locks.ts";
 import type { MaskPlace } from "./masks.ts";
-import { NoRoomError } from "./no-room.ts";
+import { NoRoomError, refuseQuota } from "./no-room.ts";
 import { readSealed, refuseDamaged, sealPages } from "./seals.ts";
 import { raiseMark } from "./state-record.ts";
 import { ThreadEpoch } from "./thread-epoch.ts";
@@ -68,7 +68,7 @@ export class FrameWriter {
         this.#hint = page + 1;
         return page as Draft;
       }
-      if (!this.#grow()) throw this.#noSpace(1);
+      if (!this.#grow() && !this.core.freePages.waitForHeld()) throw this.#noSpace(1);
     }
   }
 
@@ -126,14 +126,18 @@ export class FrameWriter {
     }
     const own = promised === 0 || instance === undefined ? 0 : missingOf(instance);
     const reserve = pages <= own ? MIN_RESERVE_PAGES : core.reservePages;
-    const left = core.freeCount - pages;
-    const missing = reserve + promised - own - left;
-    if (missing > 0) throw this.#noSpace(pages, missing);
+    const wanted = reserve + promised - own + pages;
+    while (core.freeCount < wanted) {
+      if (!core.freePages.waitForHeld()) throw this.#noSpace(pages, wanted - core.freeCount);
+    }
     if (core.chunks !== undefined) {
       this.#backReserve(pages);
       return;
     }
-    this.#allowance = Math.max(0, Math.floor((left - core.reservePages - promised) / (2 * maxThreads)));
+    this.#allowance = Math.max(
+      0,
+      Math.floor((core.freeCount - pages - core.reservePages - promised) / (2 * maxThreads)),
+    );
     this.#promised = promised;
   }
 
@@ -384,13 +388,6 @@ export class FrameWriter {
       this.epoch.leave();
     }
   }
-}
-
-/** @throws EDQUOT when so many more pages are more than an instance may have */
-export function refuseQuota({ pages, record }: InstanceState, more: number): void {
-  const most = record.quotaMaxPages;
-  if (most === 0 || pages + more <= most) return;
-  throw new PerdureError("EDQUOT", `"${record.name}" has ${pages} pages, and its quota is ${most}`);
 }
 
 /** True when an owner is the instance or a layer below it: a merge may have handed the page from one to the next. */

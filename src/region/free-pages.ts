@@ -1,4 +1,5 @@
 import { assert } from "../base/index.ts";
+import type { Senders } from "./senders.ts";
 import { maxThreads } from "./thread-table.ts";
 
 const ALL_ONES = -1;
@@ -43,6 +44,8 @@ export class FreePages {
   readonly #own: number;
   #stamp: number;
 
+  /** Keeps pages back that the kernel may still be copying to somebody. */
+  senders: Senders | undefined = undefined;
   /** Told of each page that is released one by one. */
   onRelease: ((page: number) => void) | undefined = undefined;
 
@@ -89,8 +92,22 @@ export class FreePages {
     return ((this.#words[page >>> 5] >>> (page & 31)) & 1) === 1;
   }
 
-  /** Gives a page back. It must be persisted as FREE, and no thread may still read it. */
+  /** Gives a page back. It must be persisted as FREE. It is free at once, or when nobody is sending it any more. */
   release(page: number): void {
+    if (this.senders?.holdsBack(page) !== true) this.#give(page);
+  }
+
+  /** Gives out what was held back and is not any longer. @returns how many pages */
+  settle(): number {
+    return this.senders === undefined ? 0 : this.senders.settle((page) => this.#give(page));
+  }
+
+  /** Waits a moment for pages that are held back. @returns false when there are none to wait for */
+  waitForHeld(): boolean {
+    return this.senders?.wait((page) => this.#give(page)) === true;
+  }
+
+  #give(page: number): void {
     // Before the bit: whoever takes the page has seen the bit. Stamps of two threads differ, so none is lost, and a
     // plain store will do.
     this.#stamp = (this.#stamp + 2 ** STAMP_THREAD_BITS) | 0;

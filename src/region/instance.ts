@@ -1,5 +1,6 @@
 import { PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
+import { DirectPages } from "./direct-pages.ts";
 import { validateSize } from "./directory.ts";
 import type { Quota } from "./instance-operations.ts";
 import type { InstanceState } from "./instance-state.ts";
@@ -160,6 +161,11 @@ export class Instance {
    */
   free(index: number): boolean {
     return this.#region.withRoom(() => this.#region.pages.free(this.#state, kind.data, index));
+  }
+
+  /** Its pages for calls of the kernel; undefined where that cannot work on them in place. */
+  direct(): DirectPages | undefined {
+    return DirectPages.of(this.#region, this.#state);
   }
 
   /** What there is at an index: a page of its own, one shared with a snapshot, or none. */

@@ -121,7 +121,7 @@ export class OpenRegion {
   }
 
   /** What another thread joins with, beside the memory. */
-  share(): Omit<RegionHandle, "memory"> {
+  share(): Omit<RegionHandle, "id" | "memory"> {
     const { core, start } = this;
     core.refuseUnusable();
     core.watch();
@@ -236,6 +236,8 @@ export class OpenRegion {
     const { core } = this;
     if (core.closed) return;
     if (core.pins.own > 0) throw new PerdureError("EBUSY", `${core.pins.own} pages of ${core.source} are still held`);
+    // What this thread alone can give out.
+    core.freePages.waitForHeld();
     if (this.#thread === 1) this.#closeForAll();
     core.closed = true;
     core.shared.threads.leave(this.#thread);

@@ -1,11 +1,12 @@
 import { assert, PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import { missingOf, type RegionCore } from "./core.ts";
-import { type Draft, type FrameWriter, refuseQuota } from "./frame-writer.ts";
+import type { Draft, FrameWriter } from "./frame-writer.ts";
 import type { InstanceState } from "./instance-state.ts";
 import { LayerView } from "./layer-view.ts";
 import { acquire, enterBoth, release } from "./locks.ts";
 import { Masks } from "./masks.ts";
+import { refuseQuota } from "./no-room.ts";
 import type { PageTable } from "./page-table.ts";
 
 /** What a claim claims, apart from the owner: a kind and an index. */
@@ -105,6 +106,43 @@ export class PageOperations {
       throw this.#core.failed(error);
     } finally {
       this.#end(instance, stripe);
+    }
+  }
+
+  /**
+   * Puts a draft, filled as a whole, in the place of the page at an index. The draft is put back when this fails.
+   *
+   * @throws EDQUOT, EBUSY (pinned), EINVAL (index outside of the instance, or part of a run)
+   */
+  put(instance: InstanceState, index: number, draft: Draft): void {
+    let stripe: number;
+    try {
+      stripe = this.#begin(instance, index);
+    } catch (error) {
+      this.writer.untake(draft);
+      throw error;
+    }
+    try {
+      const table = instance.table(kind.data);
+      const old = table.get(index);
+      this.#refusePut(instance, old, draft);
+      if (old === 0) this.#publish(instance, table, kind.data, index, draft);
+      else this.#replace(instance, table, index, old, draft);
+    } catch (error) {
+      throw this.#core.failed(error);
+    } finally {
+      this.#end(instance, stripe);
+    }
+  }
+
+  // Nothing was stored yet, so the draft is free again.
+  #refusePut(instance: InstanceState, old: number, draft: Draft): void {
+    try {
+      if (old === 0) refuseQuota(instance, 1);
+      else this.#refuseFixed(old);
+    } catch (error) {
+      this.writer.untake(draft);
+      throw error;
     }
   }
 

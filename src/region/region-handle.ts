@@ -13,6 +13,8 @@ import { isThin } from "./thin-chunks.ts";
  * `Region.attach(handle)` opens it there. It is good until the owner closes the region.
  */
 export interface RegionHandle {
+  /** The same for all handles of one open region, and for those of no other one in this process. */
+  readonly id: number;
   readonly memory: SharedMemory;
   readonly geometry: Geometry;
   readonly state: RegionStateRecord;
@@ -27,23 +29,38 @@ export function isRegionHandle(from: Memory | RegionHandle): from is RegionHandl
 
 /** Makes the handle of a region. @throws READ_ONLY; EINVAL in a worker, or for a memory that threads cannot share */
 export function shareRegion(memory: Memory, region: OpenRegion): RegionHandle {
+  const refusal = refusalToShare(memory, region);
+  if (refusal !== undefined) throw refusal;
+  return { id: idOf(region), memory: (memory as MappedMemory).share(), ...region.share() };
+}
+
+/** Why the threads of this process cannot share a region; undefined when they can. */
+export function refusalToShare(memory: Memory, region: OpenRegion): PerdureError | undefined {
   const { source } = region.core;
   if (memory.readOnly) {
-    throw new PerdureError("READ_ONLY", `${source} was opened read-only`, {
+    return new PerdureError("READ_ONLY", `${source} was opened read-only`, {
       remedy: "open it in the other thread, too: readers share nothing",
     });
   }
   if (isThin(region.core.geometry)) {
-    throw new PerdureError("EINVAL", `${source} is thin, and its chunks are known to one thread only`, {
+    return new PerdureError("EINVAL", `${source} is thin, and its chunks are known to one thread only`, {
       remedy: "make a region that is not thin and copy the data there",
     });
   }
-  if (!isMainThread || !(memory instanceof MappedMemory)) {
-    throw new PerdureError("EINVAL", `${source} cannot be shared from here`, {
-      remedy: "open it in the main thread and share it there: what a worker has open ends with that worker",
-    });
-  }
-  return { memory: memory.share(), ...region.share() };
+  if (isMainThread && memory instanceof MappedMemory) return undefined;
+  return new PerdureError("EINVAL", `${source} cannot be shared from here`, {
+    remedy: "open it in the main thread and share it there: what a worker has open ends with that worker",
+  });
+}
+
+/** Numbers of the regions that were shared; the main thread alone gives them. */
+const ids = new WeakMap<OpenRegion, number>();
+let lastId = 0;
+
+function idOf(region: OpenRegion): number {
+  const id = ids.get(region) ?? ++lastId;
+  ids.set(region, id);
+  return id;
 }
 
 /** Opens a shared region in this thread. @throws CLOSED, POISONED, EBUSY (64 threads have it open) */

@@ -24,7 +24,7 @@ import type { InstanceState } from "./instance-state.ts";
 import { attributeBytes, formatType, recordState } from "./layout.ts";
 import type { OpenRegion, StartReport } from "./open-region.ts";
 import { maxSizeOf, nameKey } from "./records.ts";
-import { isRegionHandle, joinRegion, type RegionHandle, shareRegion } from "./region-handle.ts";
+import { isRegionHandle, joinRegion, type RegionHandle, refusalToShare, shareRegion } from "./region-handle.ts";
 import { describeRegion, type RegionInfo } from "./region-info.ts";
 import { openingRegionMemory, type RegionOptions } from "./region-memory.ts";
 import { type ScrubOptions, type ScrubReport, scrubRegion } from "./scrub.ts";
@@ -103,6 +103,11 @@ export class PageRegion implements Disposable {
    */
   share(): RegionHandle {
     return shareRegion(this.#memory, this.#attached.handle);
+  }
+
+  /** Whether `share` can work: in the main thread, for a mapped memory that is open for writing and not thin. */
+  get isShareable(): boolean {
+    return refusalToShare(this.#memory, this.#attached.handle) === undefined;
   }
 
   /** How this open went. */

@@ -5,6 +5,7 @@ import { NameLocks, watchWaits } from "./locks.ts";
 import { OwnerWords } from "./owner-words.ts";
 import { ChunkArena, type SharedArena } from "./page-table.ts";
 import { Pins, type SharedPins } from "./pins.ts";
+import { Senders } from "./senders.ts";
 import { SharedWords } from "./shared-words.ts";
 import { ThreadTable } from "./thread-table.ts";
 
@@ -32,6 +33,7 @@ export interface SharedParts {
   readonly arena: ChunkArena;
   readonly freePages: FreePages;
   readonly pins: Pins;
+  readonly senders: Senders;
 }
 
 /** Makes the parts of a region that is opened: its first thread has them alone. */
@@ -40,8 +42,11 @@ export function makeParts({ arena, freePages, state, sequence }: Analysis, pages
   words.sequence = sequence;
   words.mark = state.marks[0];
   const threads = new ThreadTable();
+  const thread = threads.enter();
+  const senders = new Senders(threads, thread, false);
+  freePages.senders = senders;
   return {
-    thread: threads.enter(),
+    thread,
     words,
     threads,
     names: new NameLocks(),
@@ -50,11 +55,13 @@ export function makeParts({ arena, freePages, state, sequence }: Analysis, pages
     arena,
     freePages,
     pins: new Pins(pages),
+    senders,
   };
 }
 
 /** What another thread makes parts of its own of. */
 export function shareParts(parts: SharedParts): SharedBuffers {
+  parts.senders.share();
   return {
     words: parts.words.buffer,
     threads: parts.threads.buffer,
@@ -81,6 +88,9 @@ export function joinParts(shared: SharedBuffers, pages: number): SharedParts {
     // Its owner may have given the memory up already.
     throw new PerdureError("POISONED", `an operation on the region failed half-way: ${words.reason}`);
   }
+  const senders = new Senders(threads, thread, true);
+  const freePages = new FreePages(pages, shared.freePages, thread);
+  freePages.senders = senders;
   return {
     thread,
     words,
@@ -89,8 +99,9 @@ export function joinParts(shared: SharedBuffers, pages: number): SharedParts {
     tableNames: new NameLocks(shared.tableNames),
     owners: new OwnerWords(shared.owners),
     arena: new ChunkArena(pages, shared.arena, thread),
-    freePages: new FreePages(pages, shared.freePages, thread),
+    freePages,
     pins: new Pins(pages, shared.pins),
+    senders,
   };
 }
 
