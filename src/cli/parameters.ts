@@ -94,6 +94,15 @@ export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
 
 export const thin: TypedFlagParameter<boolean | undefined> = toggle("Take memory as it is used, give it back");
 
+/** How many threads serve. */
+export const threads: TypedFlagParameter<number | undefined> = {
+  kind: "parsed",
+  parse: countOfThreads,
+  placeholder: "N",
+  brief: "Threads that serve, 0 for none (default: cores)",
+  optional: true,
+};
+
 /** Whether clients encrypt. */
 export const tls: TypedFlagParameter<TlsMode | undefined> = {
   kind: "parsed",
@@ -126,6 +135,11 @@ function somePath(text: string): string {
   if (text !== "" && !text.includes("\u{FFFD}")) return text;
   const what = text === "" ? "the path is empty" : "the path is no UTF-8";
   throw new PerdureError("EINVAL", what, { remedy: "name a file by a path in UTF-8, which may be a relative one" });
+}
+
+function countOfThreads(text: string): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) <= 63) return Number(text);
+  throw new PerdureError("EINVAL", `"${text}" is no number of threads: write 0 to 63`);
 }
 
 function tlsMode(text: string): TlsMode {

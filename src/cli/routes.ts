@@ -243,6 +243,7 @@ const serve = buildCommand({
       },
       unix: optionalText("PATH", "Listen on this Unix socket (default REGION.sock)"),
       tcp: optionalText("HOST:PORT", "Listen on TCP; open to everybody without TLS"),
+      threads: parameters.threads,
       tls: parameters.tls,
       tlsCertificates: optionalText("DIR", "Encrypt; server-cert.pem, server-key.pem are here"),
       tlsVerifyPeer: toggle("Let in clients of the CA in ca-cert.pem only"),

@@ -1,7 +1,7 @@
 import { formatSize, PerdureError } from "../base/index.ts";
 import type { WantedDisk } from "../disk/index.ts";
 import type { Disk, Region, RegionOptions } from "../index.ts";
-import { type Log, NbdServer, type TlsOptions, takeActivationFds } from "../nbd/index.ts";
+import { type Log, NbdServer, type NbdServerOptions, takeActivationFds } from "../nbd/index.ts";
 import type { CliContext } from "./context.ts";
 import { openForWriting, runningOwner } from "./open-region.ts";
 import { jsonLine, print } from "./output.ts";
@@ -19,8 +19,8 @@ export interface ServePlan {
   /** Where to listen beside what a service manager handed over; without either, next to the region. */
   readonly unix?: string;
   readonly tcp?: { readonly host: string; readonly port: number };
-  /** Encryption; none by default. */
-  readonly tls?: TlsOptions;
+  /** How the server serves: encryption, threads. */
+  readonly server?: Omit<NbdServerOptions, "log">;
   /** Print events as JSON. */
   readonly json: boolean;
   /** Called when clients can connect. */
@@ -32,7 +32,7 @@ export async function serveDisks(context: CliContext, plan: ServePlan): Promise<
   const { stdout, stderr } = context.process;
   const stopped = stopSignal();
   // Certificates that are not good are told of before anything is opened.
-  const idleServer = new NbdServer({ log: logTo(stderr), ...(plan.tls === undefined ? {} : { tls: plan.tls }) });
+  const idleServer = new NbdServer({ ...plan.server, log: logTo(stderr) });
   const region = await openRegion(plan);
   try {
     if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));

@@ -14,6 +14,8 @@ export interface Export {
 /** The exports of a server by name. */
 export class ExportTable {
   readonly #byName: Map<string, Export> = new Map();
+  /** Names that are served, but by another thread. */
+  readonly elsewhere: Set<string> = new Set();
 
   get count(): number {
     return this.#byName.size;
@@ -48,6 +50,11 @@ export class ExportTable {
     const exact = this.#byName.get(name);
     if (exact !== undefined || name !== "" || this.#byName.size !== 1) return exact;
     return this.#byName.values().next().value;
+  }
+
+  /** Whether a name may mean an export of another thread. The empty one does as soon as there are any. */
+  isElsewhere(name: string): boolean {
+    return this.elsewhere.size > 0 && (name === "" || !this.#byName.has(name));
   }
 
   [Symbol.iterator](): Iterator<Export> {

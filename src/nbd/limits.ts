@@ -50,6 +50,10 @@ export const maxUnsentWrites = 64;
 
 /** Connections at a time; more are closed at once. */
 export const defaultMaxConnections = 100;
+/** A region can be open in 64 threads; its owner is one of them. */
+export const maxThreads = 63;
+/** Threads that serve, where nobody says how many: more would rather wait for each other. */
+export const maxDefaultThreads = 16;
 /** Time from connecting to the end of the option phase. */
 export const defaultHandshakeTimeoutMs = 10_000;
 /** How long `close` waits for requests in progress before it cuts connections. */
@@ -58,6 +62,9 @@ export const defaultDrainTimeoutMs = 5_000;
 export const lingerMs = 1_000;
 /** Idle time after which TCP asks whether the peer still exists: hosts that lost power send no FIN. */
 export const keepAliveMs = 60_000;
+
+/** What the kernel may hold of a connection each way, as far as net.core.wmem_max and rmem_max allow. */
+export const socketBufferBytes: number = 1 * MiB;
 
 /** Longest path of a Unix socket: `sun_path` has 108 bytes, one of them NUL. */
 export const maxSocketPathBytes = 107;

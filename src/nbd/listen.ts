@@ -1,7 +1,9 @@
-import { chmodSync, lstatSync, unlinkSync } from "node:fs";
-import { type AddressInfo, connect, type Server } from "node:net";
+import { lookup } from "node:dns/promises";
+import { chmodSync, lstatSync, rmSync, unlinkSync } from "node:fs";
+import { connect } from "node:net";
 import { isMainThread } from "node:worker_threads";
 import { type ErrorCode, isPerdureError, PerdureError } from "../base/index.ts";
+import { adoptListener, closeSocket, listenAtPath, listenAtPort, portOf } from "../os/index.ts";
 import { maxSocketPathBytes } from "./limits.ts";
 
 /** Only the owner may connect: whoever connects may read and write the disks. */
@@ -9,14 +11,23 @@ const socketMode = 0o600;
 /** The umask under which a socket is made with that mode. */
 const socketUmask = 0o177;
 
+/** A listening socket. */
+export interface Listener {
+  readonly fd: number;
+  /** The file that leads to a Unix socket, for its removal. */
+  readonly file?: { readonly path: string; readonly inode: number };
+  /** Of TCP. */
+  readonly port?: number;
+}
+
 /**
- * Makes `server` listen on a Unix socket that only its owner may use. A socket file that a dead server left behind is
- * replaced; that of a live one is not touched.
+ * Listens on a Unix socket that only its owner may use. A socket file that a dead server left behind is replaced; that
+ * of a live one is not touched.
  *
  * @throws EINVAL for a path that is too long, EEXIST when it is something else than a socket, EBUSY when somebody
  * listens there; EACCES, ENOENT
  */
-export async function listenOnUnixSocket(server: Server, path: string): Promise<void> {
+export async function listenOnUnixSocket(path: string): Promise<Listener> {
   if (Buffer.byteLength(path) > maxSocketPathBytes || path === "" || path.includes("\0")) {
     throw new PerdureError("EINVAL", `"${path}" is no path for a Unix socket`, {
       remedy: `use a path of 1 to ${maxSocketPathBytes} bytes without NUL`,
@@ -24,21 +35,43 @@ export async function listenOnUnixSocket(server: Server, path: string): Promise<
   }
   try {
     await removeStaleSocket(path);
+    const fd = withPrivateMode(path, () => listenAtPath(path));
+    return { fd, file: { path, inode: lstatSync(path).ino } };
   } catch (error) {
-    throw isPerdureError(error) ? error : listenError(error as NodeJS.ErrnoException, path);
+    throw listenError(error, path);
   }
-  await listening(server, path, () => withPrivateMode(path, () => server.listen(path)));
 }
 
-/** Makes `server` listen on TCP; port 0 lets the system choose. @returns the port */
-export async function listenOnTcp(server: Server, host: string, port: number): Promise<number> {
-  await listening(server, `${host}:${port}`, () => server.listen({ host, port }));
-  return (server.address() as AddressInfo).port;
+/** Listens on TCP; port 0 lets the system choose. @throws EINVAL, EBUSY, EACCES */
+export async function listenOnTcp(host: string, port: number): Promise<Listener> {
+  try {
+    const { address } = await lookup(host);
+    const fd = listenAtPort(address, port);
+    return { fd, port: portOf(fd) };
+  } catch (error) {
+    throw listenError(error, `${host}:${port}`);
+  }
 }
 
-/** Makes `server` listen on a socket that this process was given. */
-export async function listenOnFd(server: Server, fd: number): Promise<void> {
-  await listening(server, `fd:${fd}`, () => server.listen({ fd }));
+/** Takes over a socket on which this process was told to listen. @throws EINVAL when it is none */
+export function listenOnFd(fd: number): Listener {
+  try {
+    adoptListener(fd);
+    return { fd };
+  } catch (error) {
+    throw listenError(error, `fd:${fd}`);
+  }
+}
+
+/** Stops listening, and removes the file of the socket unless it is another one's by now. */
+export function stopListening({ fd, file }: Listener): void {
+  closeSocket(fd);
+  if (file !== undefined) removeSocketFile(file);
+}
+
+/** Removes the file of a socket unless another one has the path by now. */
+export function removeSocketFile({ path, inode }: { path: string; inode: number }): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.ino === inode) rmSync(path, { force: true });
 }
 
 async function removeStaleSocket(path: string): Promise<void> {
@@ -67,29 +100,17 @@ function accepts(path: string): Promise<boolean> {
   });
 }
 
-function listening(server: Server, name: string, begin: () => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException): void => reject(listenError(error, name));
-    server.once("error", fail);
-    server.once("listening", () => {
-      server.off("error", fail);
-      resolve();
-    });
-    begin();
-  });
-}
-
 /** `listen` makes the socket file at once; it must not stand open to others, not even for a moment. */
-function withPrivateMode(path: string, make: () => void): void {
+function withPrivateMode(path: string, make: () => number): number {
   if (!isMainThread) {
     // A worker cannot change the umask, which belongs to the whole process: it sets the mode as soon as it can.
-    make();
+    const fd = make();
     chmodSync(path, socketMode);
-    return;
+    return fd;
   }
   const before = process.umask(socketUmask);
   try {
-    make();
+    return make();
   } finally {
     process.umask(before);
   }
@@ -102,8 +123,10 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   ENOTDIR: "ENOENT",
 };
 
-function listenError(cause: NodeJS.ErrnoException, name: string): PerdureError {
-  return new PerdureError(CODES[cause.code ?? ""] ?? "EINVAL", `cannot listen on ${name}: ${cause.message}`, {
+function listenError(cause: unknown, name: string): PerdureError {
+  if (isPerdureError(cause)) return cause;
+  const { code = "", message } = cause as NodeJS.ErrnoException;
+  return new PerdureError(CODES[code] ?? "EINVAL", `cannot listen on ${name}: ${message}`, {
     remedy: "choose an address that exists, is free and that this user may listen on",
     cause,
   });

@@ -16,6 +16,7 @@ import type { ReplyWriter } from "./reply-writer.ts";
 import type { TlsMode } from "./tls-options.ts";
 import {
   blockSizeInfo,
+  encodeOptionHeader,
   exportInfo,
   metaContextData,
   OPTION_HEADER,
@@ -35,6 +36,32 @@ export interface Agreement {
   readonly extended: boolean;
   /** BLOCK_STATUS tells of `base:allocation`. */
   readonly allocationContext: boolean;
+}
+
+/** Where an option phase stands that goes on in another thread. */
+export interface Haggled {
+  readonly fixedNewstyle: boolean;
+  readonly noZeroes: boolean;
+  readonly structured: boolean;
+  readonly extended: boolean;
+  readonly optionsLeft: number;
+  readonly contextFor: string | undefined;
+}
+
+/** A conversation on its way to another thread: what was agreed, and the bytes that were not looked at. */
+export interface HandOver {
+  readonly haggled: Haggled;
+  readonly bytes: Uint8Array;
+  /** Replies that the client did not take yet. */
+  readonly unsent: Uint8Array;
+}
+
+export interface NegotiationOptions {
+  readonly tls: TlsMode;
+  /** It goes on where another thread has stopped, with the option that was not answered there. */
+  readonly haggled?: Haggled | undefined;
+  /** Without one there is no TLS: who wants it goes elsewhere. */
+  readonly hasEventLoop?: boolean;
 }
 
 const CLIENT_FLAGS_BYTES = 4;
@@ -65,6 +92,7 @@ export class Negotiation implements Phase {
 
   readonly #exports: ExportTable;
   readonly #tls: TlsMode;
+  readonly #hasEventLoop: boolean;
   /** The bytes that come are those of TLS. */
   #encrypted = false;
   #awaits: "flags" | "header" | "data" | "skip" = "flags";
@@ -73,6 +101,7 @@ export class Negotiation implements Phase {
   #option = 0;
   #dataBytes = 0;
   #skippedBytes = 0;
+  #unansweredData: Buffer = Buffer.alloc(0);
   #optionsLeft = maxOptions;
   #listed = false;
   #structured = false;
@@ -80,10 +109,38 @@ export class Negotiation implements Phase {
   /** The export name for which `base:allocation` was selected. */
   #contextFor: string | undefined;
 
-  constructor(exports: ExportTable, tls: TlsMode, out: ReplyWriter) {
+  constructor(exports: ExportTable, out: ReplyWriter, { tls, haggled, hasEventLoop = true }: NegotiationOptions) {
     this.#exports = exports;
     this.#tls = tls;
-    pushHello(out);
+    this.#hasEventLoop = hasEventLoop;
+    if (haggled === undefined) {
+      pushHello(out);
+      return;
+    }
+    this.#awaits = "header";
+    this.#fixedNewstyle = haggled.fixedNewstyle;
+    this.#noZeroes = haggled.noZeroes;
+    this.#structured = haggled.structured;
+    this.#extended = haggled.extended;
+    this.#optionsLeft = haggled.optionsLeft;
+    this.#contextFor = haggled.contextFor;
+  }
+
+  /** After a step that came to `elsewhere`. */
+  get haggled(): Haggled {
+    return {
+      fixedNewstyle: this.#fixedNewstyle,
+      noZeroes: this.#noZeroes,
+      structured: this.#structured,
+      extended: this.#extended,
+      optionsLeft: this.#optionsLeft,
+      contextFor: this.#contextFor,
+    };
+  }
+
+  /** The option that is not answered here, as it came. */
+  get unanswered(): Buffer {
+    return Buffer.concat([encodeOptionHeader(this.#option, this.#unansweredData.length), this.#unansweredData]);
   }
 
   step(queue: ByteQueue, out: ReplyWriter): Step {
@@ -148,7 +205,8 @@ export class Negotiation implements Phase {
     if (OPTIONS_WITH_DATA.has(this.#option)) return this.#reply(out, REPLY.ERR_TOO_BIG);
     switch (this.#option) {
       case OPTION.LIST:
-        return this.#dataBytes > 0 ? this.#reply(out, REPLY.ERR_INVALID) : this.#list(out);
+        if (this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
+        return this.#exports.elsewhere.size > 0 ? this.#goElsewhere(Buffer.alloc(0)) : this.#list(out);
       case OPTION.STRUCTURED_REPLY:
         if (this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
         // Extended headers cannot be taken back.
@@ -174,10 +232,18 @@ export class Negotiation implements Phase {
     return describes ? this.#describe(data, out) : this.#metaContexts(data, out);
   }
 
+  /** The option counts where it is answered. */
+  #goElsewhere(data: Buffer): Step {
+    this.#unansweredData = Buffer.from(data);
+    this.#optionsLeft++;
+    return "elsewhere";
+  }
+
   #exportName(data: Buffer, out: ReplyWriter): Step {
     const name = decodeName(data);
     // Extended headers may be followed by GO only; and there is no error reply to say so.
     const refused = this.draining || this.#locked || this.#extended;
+    if (name !== undefined && !refused && this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
     const found = name === undefined || refused ? undefined : this.#exports.find(name);
     if (name === undefined || found === undefined) return "violation";
     this.#agree(found, name);
@@ -195,6 +261,7 @@ export class Negotiation implements Phase {
     if (this.#encrypted || this.#dataBytes > 0) return this.#reply(out, REPLY.ERR_INVALID);
     // Somebody on the way may have put bytes behind the option, to be taken for what the client says under TLS.
     if (queue.lengthBytes > 0) return "violation";
+    if (!this.#hasEventLoop) return this.#goElsewhere(Buffer.alloc(0));
     // Nor may what was agreed in the open hold any longer.
     this.#structured = false;
     this.#extended = false;
@@ -218,6 +285,7 @@ export class Negotiation implements Phase {
     if (query.name.length > maxStringBytes) return this.#reply(out, REPLY.ERR_TOO_BIG);
     const name = decodeName(query.name);
     if (name === undefined) return this.#reply(out, REPLY.ERR_INVALID);
+    if (this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
     const found = this.#exports.find(name);
     if (found === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
     const { device, description } = found;
@@ -245,6 +313,7 @@ export class Negotiation implements Phase {
     if (query.name.length > maxStringBytes) return this.#reply(out, REPLY.ERR_TOO_BIG);
     const name = decodeName(query.name);
     if (name === undefined) return this.#reply(out, REPLY.ERR_INVALID);
+    if (this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
     if (this.#exports.find(name) === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
     const named = query.queries.includes(ALLOCATION_CONTEXT);
     const listed = query.queries.length === 0 || query.queries.includes("base:");

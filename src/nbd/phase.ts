@@ -3,10 +3,10 @@ import type { ReplyWriter } from "./reply-writer.ts";
 
 /**
  * What a step came to: `more` can be done at once, it is `starved` until bytes arrive, everything behind what was
- * answered is `tls`, the conversation has come to its `end`, or the peer broke the protocol and is cut off
- * (`violation`).
+ * answered is `tls`, the conversation has come to its `end`, or goes on `elsewhere`, or the peer broke the protocol and
+ * is cut off (`violation`).
  */
-export type Step = "more" | "starved" | "tls" | "end" | "violation";
+export type Step = "more" | "starved" | "tls" | "end" | "elsewhere" | "violation";
 
 /** One part of a conversation: bytes in, frames out, no sockets. The option phase and the command phase are such. */
 export interface Phase {

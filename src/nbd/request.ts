@@ -60,21 +60,22 @@ export class Request implements Echo {
     return this.extended ? EXTENDED_REQUEST.sizeBytes : REQUEST.sizeBytes;
   }
 
-  /** Reads a request; false when it does not have the form that was agreed on. */
-  decode(header: Buffer): boolean {
+  /** Reads a request that starts at byte `at`; false when it does not have the form that was agreed on. */
+  decode(bytes: Buffer, at = 0): boolean {
     // Both forms have the same fields in the same places, up to the length.
-    this.flags = header.readUInt16BE(REQUEST.flags);
-    this.type = header.readUInt16BE(REQUEST.type);
-    this.cookieHigh = header.readUInt32BE(REQUEST.cookieHigh);
-    this.cookieLow = header.readUInt32BE(REQUEST.cookieLow);
-    this.offsetHigh = header.readUInt32BE(REQUEST.offsetHigh);
-    this.offsetLow = header.readUInt32BE(REQUEST.offsetLow);
+    this.flags = bytes.readUInt16BE(at + REQUEST.flags);
+    this.type = bytes.readUInt16BE(at + REQUEST.type);
+    this.cookieHigh = bytes.readUInt32BE(at + REQUEST.cookieHigh);
+    this.cookieLow = bytes.readUInt32BE(at + REQUEST.cookieLow);
+    this.offsetHigh = bytes.readUInt32BE(at + REQUEST.offsetHigh);
+    this.offsetLow = bytes.readUInt32BE(at + REQUEST.offsetLow);
     this.offset = this.offsetHigh * 2 ** 32 + this.offsetLow;
-    const magic = header.readUInt32BE(REQUEST.magic);
+    const magic = bytes.readUInt32BE(at + REQUEST.magic);
     const writes = this.type === COMMAND.WRITE;
     this.lengthBytes = this.extended
-      ? header.readUInt32BE(EXTENDED_REQUEST.lengthHigh) * 2 ** 32 + header.readUInt32BE(EXTENDED_REQUEST.lengthLow)
-      : header.readUInt32BE(REQUEST.length);
+      ? bytes.readUInt32BE(at + EXTENDED_REQUEST.lengthHigh) * 2 ** 32 +
+        bytes.readUInt32BE(at + EXTENDED_REQUEST.lengthLow)
+      : bytes.readUInt32BE(at + REQUEST.length);
     const announced = this.extended && this.has(COMMAND_FLAG.PAYLOAD_LEN);
     this.payloadBytes = writes || announced ? this.lengthBytes : 0;
     // A WRITE has a payload whether it says so, as it must with extended headers, or not, as that of qemu.
@@ -96,6 +97,21 @@ export class Request implements Echo {
     this.lengthBytes =
       payload.readUInt32BE(STATUS_FILTER.lengthHigh) * 2 ** 32 + payload.readUInt32BE(STATUS_FILTER.lengthLow);
     return payload.length === STATUS_FILTER.ids || payload.readUInt32BE(STATUS_FILTER.ids) === ALLOCATION_CONTEXT_ID;
+  }
+
+  /** A header of the same WRITE for the last part of its range. */
+  encodeRest(offset: number, lengthBytes: number): Buffer {
+    const header = Buffer.alloc(this.headerBytes);
+    header.writeUInt32BE(this.extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC, REQUEST.magic);
+    header.writeUInt16BE(this.flags, REQUEST.flags);
+    header.writeUInt16BE(this.type, REQUEST.type);
+    header.writeUInt32BE(this.cookieHigh, REQUEST.cookieHigh);
+    header.writeUInt32BE(this.cookieLow, REQUEST.cookieLow);
+    header.writeUInt32BE(Math.floor(offset / 2 ** 32), REQUEST.offsetHigh);
+    header.writeUInt32BE(offset % 2 ** 32, REQUEST.offsetLow);
+    // A payload has less than 2^32 bytes.
+    header.writeUInt32BE(lengthBytes, this.extended ? EXTENDED_REQUEST.lengthLow : REQUEST.length);
+    return header;
   }
 
   has(flag: number): boolean {

@@ -1,15 +1,35 @@
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, Socket } from "node:net";
+import { availableParallelism } from "node:os";
+import { isMainThread } from "node:worker_threads";
 import { PerdureError } from "../base/index.ts";
 import type { BlockDevice } from "../device/index.ts";
+import { eventLoopClock } from "./clock.ts";
+import type { Connection } from "./connection-table.ts";
+import { dismiss } from "./dismiss.ts";
 import { ExportTable } from "./exports.ts";
-import { defaultDrainTimeoutMs, defaultHandshakeTimeoutMs, defaultMaxConnections } from "./limits.ts";
-import { listenOnFd, listenOnTcp, listenOnUnixSocket } from "./listen.ts";
+import {
+  defaultDrainTimeoutMs,
+  defaultHandshakeTimeoutMs,
+  defaultMaxConnections,
+  maxDefaultThreads,
+  maxThreads,
+} from "./limits.ts";
+import {
+  type Listener,
+  listenOnFd,
+  listenOnTcp,
+  listenOnUnixSocket,
+  removeSocketFile,
+  stopListening,
+} from "./listen.ts";
 import { type Log, silentLog } from "./log.ts";
+import type { HandOver } from "./negotiation.ts";
 import { Session } from "./session.ts";
 import { SocketTransport } from "./socket-transport.ts";
 import type { TlsOptions } from "./tls-options.ts";
 import { TlsServer } from "./tls-server.ts";
 import { type Address, exportUri } from "./uri.ts";
+import { WorkerPool } from "./worker-pool.ts";
 
 export interface NbdServerOptions {
   /** Connections at a time, 100 by default; more are closed at once. */
@@ -22,18 +42,13 @@ export interface NbdServerOptions {
   readonly drainTimeoutMs?: number;
   /** Encryption; none by default. */
   readonly tls?: TlsOptions;
+  /**
+   * Threads that serve connections, by default one for each core and 16 at most. With 0, and in a worker thread, the
+   * event loop of the caller serves them: that takes longer, and waits for whatever else the caller does.
+   */
+  readonly threads?: number;
   /** Told what happens; silent by default. */
   readonly log?: Log;
-}
-
-/** One connection, for people and metrics. */
-export interface Connection {
-  readonly id: number;
-  /** The name of the export that the client opened. */
-  readonly exportName: string | undefined;
-  readonly requests: number;
-  readonly bytesReceived: number;
-  readonly bytesSent: number;
 }
 
 /**
@@ -47,7 +62,9 @@ export class NbdServer {
   readonly #options: Required<Omit<NbdServerOptions, "tls">>;
   readonly #tls: TlsServer | undefined;
   readonly #exports: ExportTable = new ExportTable();
-  readonly #listeners: Set<Server> = new Set();
+  /** How to stop each listener. */
+  readonly #listeners: (() => Promise<void>)[] = [];
+  #pool: WorkerPool | undefined;
   readonly #addresses: Address[] = [];
   readonly #sessions: Map<number, Session> = new Map();
   #nextId = 1;
@@ -61,9 +78,15 @@ export class NbdServer {
       handshakeTimeoutMs: options.handshakeTimeoutMs ?? defaultHandshakeTimeoutMs,
       idleTimeoutMs: options.idleTimeoutMs ?? 0,
       drainTimeoutMs: options.drainTimeoutMs ?? defaultDrainTimeoutMs,
+      threads: options.threads ?? Math.min(availableParallelism(), maxDefaultThreads),
       log: options.log ?? silentLog,
     };
     const { log: _, ...numbers } = this.#options;
+    if (numbers.threads > maxThreads) {
+      throw new PerdureError("EINVAL", `threads is ${numbers.threads}`, {
+        remedy: `give at most ${maxThreads}: so many can have a region open beside its owner`,
+      });
+    }
     for (const [name, value] of Object.entries(numbers)) {
       if (Number.isInteger(value) && value >= 0) continue;
       throw new PerdureError("EINVAL", `${name} is ${value}`, { remedy: `give ${name} a whole number from 0 on` });
@@ -78,7 +101,9 @@ export class NbdServer {
    * @throws EEXIST when the name is taken, EINVAL for a name that the protocol cannot carry
    */
   addExport(device: BlockDevice, options: { name?: string; description?: string } = {}): void {
-    this.#exports.add({ name: options.name ?? device.name, description: options.description ?? "", device });
+    const entry = { name: options.name ?? device.name, description: options.description ?? "", device };
+    this.#exports.add(entry);
+    this.#pool?.addExport(entry.name, { description: entry.description, shared: device.share?.() });
   }
 
   /**
@@ -89,12 +114,14 @@ export class NbdServer {
    */
   async removeExport(name: string): Promise<void> {
     const removed = this.#exports.remove(name);
-    await this.#dismiss(() => [...this.#sessions.values()].filter((session) => session.export === removed));
+    const leaving = [...this.#sessions.values()].filter((session) => session.export === removed);
+    await Promise.all([this.#pool?.removeExport(name), dismiss(leaving, eventLoopClock, this.#options.drainTimeoutMs)]);
   }
 
   /** Listens on a Unix socket that only this user may connect to. @throws EINVAL, EEXIST, EBUSY, EACCES or ENOENT */
   async listenUnix(path: string): Promise<void> {
-    await this.#listen((listener) => listenOnUnixSocket(listener, path));
+    this.#refuseClosed();
+    await this.#listen(await listenOnUnixSocket(path));
     this.#addresses.push({ kind: "unix", path });
   }
 
@@ -106,25 +133,25 @@ export class NbdServer {
    * @throws EBUSY, EACCES or EINVAL
    */
   async listenTcp(host: string, port: number): Promise<number> {
-    const bound = await this.#listen((listener) => listenOnTcp(listener, host, port));
-    this.#addresses.push({ kind: "tcp", host, port: bound });
-    return bound;
+    this.#refuseClosed();
+    const listener = await listenOnTcp(host, port);
+    await this.#listen(listener);
+    this.#addresses.push({ kind: "tcp", host, port: listener.port as number });
+    return listener.port as number;
   }
 
   /** Listens on a socket that this process was given, see `takeActivationFds`. @throws EINVAL */
   async listenFd(fd: number): Promise<void> {
-    await this.#listen((listener) => listenOnFd(listener, fd));
+    this.#refuseClosed();
+    await this.#listen(listenOnFd(fd));
   }
 
   /** The connections of this moment. */
   get connections(): Connection[] {
-    return [...this.#sessions].map(([id, session]) => ({
-      id,
-      exportName: session.export?.name,
-      requests: session.requests,
-      bytesReceived: session.bytesReceived,
-      bytesSent: session.bytesSent,
-    }));
+    const own = [...this.#sessions].map(([id, { export: opened, requests, bytesReceived, bytesSent }]) => {
+      return { id, exportName: opened?.name, requests, bytesReceived, bytesSent };
+    });
+    return [...(this.#pool?.list() ?? []), ...own];
   }
 
   /**
@@ -149,7 +176,7 @@ export class NbdServer {
    */
   async drain(): Promise<void> {
     this.#draining = true;
-    await Promise.all([...this.#sessions.values()].map((session) => session.drain()));
+    await Promise.all([this.#pool?.drain(), ...[...this.#sessions.values()].map((session) => session.drain())]);
   }
 
   /**
@@ -167,53 +194,88 @@ export class NbdServer {
 
   async #close(): Promise<void> {
     this.#draining = true;
-    const stopped = [...this.#listeners].map((listener) => new Promise<void>((done) => listener.close(() => done())));
-    await this.#dismiss(() => [...this.#sessions.values()]);
+    // The threads first: a descriptor that is closed while they poll it may be somebody else's soon.
+    await this.#pool?.stopListening();
+    const stopped = this.#listeners.map((stop) => stop());
+    const { drainTimeoutMs } = this.#options;
+    await Promise.all([this.#pool?.close(), dismiss([...this.#sessions.values()], eventLoopClock, drainTimeoutMs)]);
     await Promise.all(stopped);
   }
 
-  /** Lets sessions answer what they have begun, ends them, and cuts what is not gone in time. */
-  async #dismiss(leaving: () => Session[]): Promise<void> {
-    const { drainTimeoutMs } = this.#options;
-    const deadline = setTimeout(() => {
-      for (const session of leaving()) session.destroy();
-    }, drainTimeoutMs);
-    await Promise.all(
-      leaving().map(async (session) => {
-        await session.drain();
-        session.end();
-        await session.gone;
-      }),
-    );
-    clearTimeout(deadline);
+  #refuseClosed(): void {
+    if (this.#draining) throw new PerdureError("CLOSED", "the server was closed", { remedy: "make a new server" });
   }
 
-  async #listen<Result>(start: (listener: Server) => Promise<Result>): Promise<Result> {
-    if (this.#draining) throw new PerdureError("CLOSED", "the server was closed", { remedy: "make a new server" });
-    const listener = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
-    const result = await start(listener);
+  async #listen(listener: Listener): Promise<void> {
+    try {
+      if (this.#options.threads > 0 && isMainThread) this.#listenInThreads(listener);
+      else await this.#listenInEventLoop(listener);
+    } catch (error) {
+      stopListening(listener);
+      throw error;
+    }
+  }
+
+  #listenInThreads(listener: Listener): void {
+    if (this.#pool === undefined) {
+      this.#pool = new WorkerPool({
+        ...this.#options,
+        tls: this.#tls?.mode ?? "off",
+        onMoved: (place, fd, handOver) => this.#adopt(place, fd, handOver),
+      });
+      for (const { name, description, device } of this.#exports) {
+        this.#pool.addExport(name, { description, shared: device.share?.() });
+      }
+    }
+    this.#pool.listen(listener.fd);
+    this.#listeners.push(async () => stopListening(listener));
+  }
+
+  async #listenInEventLoop({ fd, file }: Listener): Promise<void> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ fd }, resolve);
+    });
     // From now on an error is one of accepting (no file descriptors left): it concerns one client, not the server.
-    listener.on("error", (error) => this.#options.log.error({ err: error }, "a connection could not be accepted"));
-    this.#listeners.add(listener);
-    return result;
+    server.on("error", (error) => this.#options.log.error({ err: error }, "a connection could not be accepted"));
+    this.#listeners.push(async () => {
+      if (file !== undefined) removeSocketFile(file);
+      await new Promise<void>((done) => server.close(() => done()));
+    });
   }
 
   #accept(socket: Socket): void {
-    const { log, maxConnections, handshakeTimeoutMs, idleTimeoutMs } = this.#options;
+    const { log, maxConnections } = this.#options;
     if (this.#sessions.size >= maxConnections) {
       log.warn({ maxConnections }, "a connection was refused: there are as many as allowed");
       socket.destroy();
       return;
     }
-    const id = this.#nextId++;
+    this.#converse(socket, this.#nextId++);
+  }
+
+  /** Goes on with a conversation that a serving thread cannot go on with. */
+  #adopt(place: number, fd: number, handOver: HandOver): void {
+    const { connections } = this.#pool as WorkerPool;
+    const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+    if (handOver.unsent.length > 0) socket.write(handOver.unsent);
+    const session = this.#converse(socket, connections.id(place), handOver);
+    void session.gone.then(() => connections.leave(place));
+  }
+
+  #converse(socket: Socket, id: number, handOver?: HandOver): Session {
+    const { log, handshakeTimeoutMs, idleTimeoutMs } = this.#options;
     const transport = new SocketTransport(socket, this.#tls);
     const session = new Session(transport, {
       id,
       exports: this.#exports,
       tls: this.#tls?.mode ?? "off",
       log,
+      clock: eventLoopClock,
       handshakeTimeoutMs,
       draining: this.#draining,
+      ...(handOver === undefined ? {} : { haggled: handOver.haggled }),
     });
     this.#sessions.set(id, session);
     transport.attach(session, idleTimeoutMs);
@@ -222,5 +284,7 @@ export class NbdServer {
       this.#sessions.delete(id);
       log.debug({ connection: id, requests: session.requests }, "a client left");
     });
+    if (handOver !== undefined) session.receive(Buffer.from(handOver.bytes));
+    return session;
   }
 }

@@ -1,8 +1,9 @@
 import { ByteQueue } from "./byte-queue.ts";
+import type { Clock } from "./clock.ts";
 import type { Export, ExportTable } from "./exports.ts";
 import { maxUnsentBytes, maxWaitingBytes, turnBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
-import { Negotiation } from "./negotiation.ts";
+import { type Agreement, type Haggled, type HandOver, Negotiation } from "./negotiation.ts";
 import type { Phase } from "./phase.ts";
 import { ReplyWriter } from "./reply-writer.ts";
 import type { TlsMode } from "./tls-options.ts";
@@ -15,10 +16,17 @@ export interface SessionOptions {
   readonly exports: ExportTable;
   readonly tls: TlsMode;
   readonly log: Log;
+  readonly clock: Clock;
   /** Time for the whole option phase, a TLS handshake included. */
   readonly handshakeTimeoutMs: number;
   /** Refuse everything new from the start. */
   readonly draining: boolean;
+  /** Of a conversation that began in another thread. */
+  readonly haggled?: Haggled;
+  /** Told when the client has chosen an export. */
+  readonly onOpen?: (chosen: Export) => void;
+  /** Told when the client wants what another thread has: it goes on there, and this session is over. */
+  readonly onElsewhere?: (conversation: Omit<HandOver, "unsent">) => void;
 }
 
 /**
@@ -34,12 +42,15 @@ export class Session {
   readonly #id: number;
   readonly #transport: Transport;
   readonly #log: Log;
+  readonly #clock: Clock;
   readonly #queue: ByteQueue = new ByteQueue();
   readonly #out: ReplyWriter = new ReplyWriter();
   readonly #negotiation: Negotiation;
+  readonly #onOpen: SessionOptions["onOpen"];
+  readonly #onElsewhere: SessionOptions["onElsewhere"];
   #transmission: Transmission | undefined;
   #state: "open" | "ended" | "closed" = "open";
-  readonly #handshakeTimer: NodeJS.Timeout;
+  readonly #cancelHandshakeTimer: () => void;
   /** The rest of a turn is scheduled. */
   #turnPending = false;
   /** The transport has as many unsent bytes as it takes. */
@@ -54,21 +65,43 @@ export class Session {
     this.#id = options.id;
     this.#transport = transport;
     this.#log = options.log;
+    this.#clock = options.clock;
     this.gone = new Promise((resolve) => {
       this.#tellGone = resolve;
     });
-    this.#negotiation = new Negotiation(options.exports, options.tls, this.#out);
+    this.#negotiation = new Negotiation(options.exports, this.#out, {
+      tls: options.tls,
+      haggled: options.haggled,
+      hasEventLoop: options.onElsewhere === undefined,
+    });
+    this.#onOpen = options.onOpen;
+    this.#onElsewhere = options.onElsewhere;
     this.#negotiation.draining = options.draining;
-    this.#handshakeTimer = setTimeout(() => {
+    this.#cancelHandshakeTimer = options.clock.after(options.handshakeTimeoutMs, () => {
       this.#log.warn({ connection: options.id }, "the client did not finish its handshake in time");
       this.destroy();
-    }, options.handshakeTimeoutMs);
+    });
     this.#send();
   }
 
   /** The export that the client opened. */
   get export(): Export | undefined {
-    return this.#negotiation.agreement?.export;
+    return this.agreement?.export;
+  }
+
+  /** What the option phase came to. */
+  get agreement(): Agreement | undefined {
+    return this.#negotiation.agreement;
+  }
+
+  /** In the command phase, with nothing begun, nothing waiting and nothing unsent: others may serve requests now. */
+  get idle(): boolean {
+    if (this.#transmission === undefined || this.#transmission.busy || this.#state !== "open") return false;
+    return !this.#turnPending && !this.#blocked && this.#queue.lengthBytes === 0;
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "open";
   }
 
   /** Requests taken so far. */
@@ -134,7 +167,7 @@ export class Session {
   }
 
   #stopWaiting(): void {
-    clearTimeout(this.#handshakeTimer);
+    this.#cancelHandshakeTimer();
     this.#tellQuiet();
   }
 
@@ -181,6 +214,10 @@ export class Session {
         this.#transport.startTls();
         return;
       }
+      if (step === "elsewhere") {
+        this.#goElsewhere();
+        return;
+      }
       if (this.#out.collectedBytes >= maxUnsentBytes && !this.#send()) return;
       if (step === "starved") {
         this.#rest();
@@ -190,10 +227,20 @@ export class Session {
     }
     this.#send();
     this.#turnPending = true;
-    setImmediate(() => {
+    this.#clock.soon(() => {
       this.#turnPending = false;
       this.#run();
     });
+  }
+
+  #goElsewhere(): void {
+    this.#send();
+    this.#state = "closed";
+    this.#stopWaiting();
+    const rest = this.#queue.take(this.#queue.lengthBytes);
+    const { haggled, unanswered } = this.#negotiation;
+    this.#onElsewhere?.({ haggled, bytes: Buffer.concat([unanswered, rest]) });
+    this.#tellGone();
   }
 
   /** Nothing can be done before more bytes come. */
@@ -207,9 +254,10 @@ export class Session {
   #openExport(): void {
     const { agreement } = this.#negotiation;
     if (agreement === undefined || this.#transmission !== undefined) return;
-    clearTimeout(this.#handshakeTimer);
+    this.#cancelHandshakeTimer();
     this.#transmission = new Transmission(agreement, this.#log);
     this.#transmission.draining = this.#negotiation.draining;
+    this.#onOpen?.(agreement.export);
     this.#log.debug({ connection: this.#id, export: agreement.export.name }, "a client opened an export");
   }
 

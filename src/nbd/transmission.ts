@@ -314,7 +314,7 @@ function answersInChunks(type: number): boolean {
 }
 
 /** The error number for what a device threw. */
-function deviceError(cause: unknown): number {
+export function deviceError(cause: unknown): number {
   // The protocol knows no EDQUOT.
   if (isPerdureError(cause, "ENOSPC") || isPerdureError(cause, "EDQUOT")) return NBD_ERROR.ENOSPC;
   return isPerdureError(cause, "READ_ONLY") ? NBD_ERROR.EPERM : NBD_ERROR.EIO;

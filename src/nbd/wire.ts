@@ -7,6 +7,7 @@ import {
   HANDSHAKE,
   HELLO_MAGIC,
   INFO,
+  OPTION_MAGIC,
   OPTION_REPLY_MAGIC,
   SIMPLE_REPLY_MAGIC,
 } from "./protocol.ts";
@@ -95,6 +96,16 @@ export function pushHello(out: ReplyWriter): void {
   out.push(frame);
 }
 
+/** What opens an option, as a client sends it. */
+export function encodeOptionHeader(option: number, lengthBytes: number): Buffer {
+  const header = Buffer.alloc(OPTION_HEADER.sizeBytes);
+  header.writeUInt32BE(OPTION_MAGIC.high, OPTION_HEADER.magicHigh);
+  header.writeUInt32BE(OPTION_MAGIC.low, OPTION_HEADER.magicLow);
+  header.writeUInt32BE(option, OPTION_HEADER.option);
+  header.writeUInt32BE(lengthBytes, OPTION_HEADER.length);
+  return header;
+}
+
 /** A reply to an option, with its data if it has any. */
 export function pushOptionReply(out: ReplyWriter, option: number, type: number, data?: Buffer): void {
   const length = data?.length ?? 0;
@@ -156,12 +167,12 @@ function u32(value: number): Buffer {
   return data;
 }
 
-/** Writes the header of a simple reply at the start of `frame`. */
-export function writeSimpleReply(frame: Buffer, echo: Echo, error: number): void {
-  frame.writeUInt32BE(SIMPLE_REPLY_MAGIC, SIMPLE_REPLY.magic);
-  frame.writeUInt32BE(error, SIMPLE_REPLY.error);
-  frame.writeUInt32BE(echo.cookieHigh, SIMPLE_REPLY.cookieHigh);
-  frame.writeUInt32BE(echo.cookieLow, SIMPLE_REPLY.cookieLow);
+/** Writes the header of a simple reply at byte `at` of `frame`. */
+export function writeSimpleReply(frame: Buffer, echo: Echo, error: number, at = 0): void {
+  frame.writeUInt32BE(SIMPLE_REPLY_MAGIC, at + SIMPLE_REPLY.magic);
+  frame.writeUInt32BE(error, at + SIMPLE_REPLY.error);
+  frame.writeUInt32BE(echo.cookieHigh, at + SIMPLE_REPLY.cookieHigh);
+  frame.writeUInt32BE(echo.cookieLow, at + SIMPLE_REPLY.cookieLow);
 }
 
 /** A simple reply without data. */
@@ -176,23 +187,32 @@ export function chunkHeaderBytes(extended: boolean): number {
   return extended ? EXTENDED_CHUNK.sizeBytes : CHUNK.sizeBytes;
 }
 
+/** Writes the header of a chunk at byte `at` of `frame`. @returns where its payload starts */
+function writeChunkAt(
+  frame: Buffer,
+  at: number,
+  echo: Echo,
+  { type, flags, payloadBytes }: { type: number; flags: number; payloadBytes: number },
+): number {
+  // Both forms have the same fields in the same places, up to the cookie.
+  frame.writeUInt32BE(echo.extended ? EXTENDED_CHUNK_MAGIC : CHUNK_MAGIC, at + CHUNK.magic);
+  frame.writeUInt16BE(flags, at + CHUNK.flags);
+  frame.writeUInt16BE(type, at + CHUNK.type);
+  frame.writeUInt32BE(echo.cookieHigh, at + CHUNK.cookieHigh);
+  frame.writeUInt32BE(echo.cookieLow, at + CHUNK.cookieLow);
+  if (echo.extended) {
+    frame.writeUInt32BE(echo.offsetHigh, at + EXTENDED_CHUNK.offsetHigh);
+    frame.writeUInt32BE(echo.offsetLow, at + EXTENDED_CHUNK.offsetLow);
+    writeU64(frame, at + EXTENDED_CHUNK.lengthHigh, payloadBytes);
+  } else {
+    frame.writeUInt32BE(payloadBytes, at + CHUNK.length);
+  }
+  return at + chunkHeaderBytes(echo.extended);
+}
+
 /** Writes the header of a chunk at the start of `frame`; the payload is what `frame` holds behind it. @returns where */
 function writeChunk(frame: Buffer, echo: Echo, type: number, flags: number): number {
-  const headerBytes = chunkHeaderBytes(echo.extended);
-  // Both forms have the same fields in the same places, up to the cookie.
-  frame.writeUInt32BE(echo.extended ? EXTENDED_CHUNK_MAGIC : CHUNK_MAGIC, CHUNK.magic);
-  frame.writeUInt16BE(flags, CHUNK.flags);
-  frame.writeUInt16BE(type, CHUNK.type);
-  frame.writeUInt32BE(echo.cookieHigh, CHUNK.cookieHigh);
-  frame.writeUInt32BE(echo.cookieLow, CHUNK.cookieLow);
-  if (echo.extended) {
-    frame.writeUInt32BE(echo.offsetHigh, EXTENDED_CHUNK.offsetHigh);
-    frame.writeUInt32BE(echo.offsetLow, EXTENDED_CHUNK.offsetLow);
-    writeU64(frame, EXTENDED_CHUNK.lengthHigh, frame.length - headerBytes);
-  } else {
-    frame.writeUInt32BE(frame.length - headerBytes, CHUNK.length);
-  }
-  return headerBytes;
+  return writeChunkAt(frame, 0, echo, { type, flags, payloadBytes: frame.length - chunkHeaderBytes(echo.extended) });
 }
 
 function doneFlag(done: boolean): number {
@@ -203,6 +223,59 @@ function doneFlag(done: boolean): number {
 export function writeDataChunk(frame: Buffer, echo: Echo, offset: number, done: boolean): void {
   const payload = writeChunk(frame, echo, CHUNK_TYPE.OFFSET_DATA, doneFlag(done));
   writeU64(frame, payload + DATA_PAYLOAD.offset, offset);
+}
+
+/** A run of bytes that a chunk tells of. */
+export interface Run {
+  readonly offset: number;
+  readonly lengthBytes: number;
+  /** The last of its reply. */
+  readonly done: boolean;
+}
+
+/** Length of an OFFSET_DATA chunk up to its data. */
+export function dataHeadBytes(extended: boolean): number {
+  return chunkHeaderBytes(extended) + DATA_PAYLOAD.sizeBytes;
+}
+
+/** Writes what stands before the data of an OFFSET_DATA chunk at byte `at` of `frame`; the data stand elsewhere. */
+export function writeDataHead(frame: Buffer, at: number, echo: Echo, run: Run): void {
+  const payloadBytes = DATA_PAYLOAD.sizeBytes + run.lengthBytes;
+  const chunk = { type: CHUNK_TYPE.OFFSET_DATA, flags: doneFlag(run.done), payloadBytes };
+  writeU64(frame, writeChunkAt(frame, at, echo, chunk) + DATA_PAYLOAD.offset, run.offset);
+}
+
+/** Length of an OFFSET_HOLE chunk: no reply that a batch collects has a longer header. */
+export function holeBytes(extended: boolean): number {
+  return chunkHeaderBytes(extended) + HOLE_PAYLOAD.sizeBytes;
+}
+
+/** Writes an OFFSET_HOLE chunk at byte `at` of `frame`. */
+export function writeHole(frame: Buffer, at: number, echo: Echo, run: Run): void {
+  const chunk = { type: CHUNK_TYPE.OFFSET_HOLE, flags: doneFlag(run.done), payloadBytes: HOLE_PAYLOAD.sizeBytes };
+  const payload = writeChunkAt(frame, at, echo, chunk);
+  writeU64(frame, payload + HOLE_PAYLOAD.offset, run.offset);
+  frame.writeUInt32BE(run.lengthBytes, payload + HOLE_PAYLOAD.length);
+}
+
+/** Length of what answers a WRITE. */
+export function doneBytes(extended: boolean, error: number): number {
+  if (!extended) return SIMPLE_REPLY.sizeBytes;
+  return chunkHeaderBytes(true) + (error === 0 ? 0 : ERROR_PAYLOAD.sizeBytes);
+}
+
+/** Writes what answers a WRITE at byte `at` of `frame`. */
+export function writeDone(frame: Buffer, at: number, echo: Echo, error: number): void {
+  if (!echo.extended) {
+    writeSimpleReply(frame, echo, error, at);
+    return;
+  }
+  const type = error === 0 ? CHUNK_TYPE.NONE : CHUNK_TYPE.ERROR;
+  const payloadBytes = error === 0 ? 0 : ERROR_PAYLOAD.sizeBytes;
+  const payload = writeChunkAt(frame, at, echo, { type, flags: CHUNK_FLAG.DONE, payloadBytes });
+  if (error === 0) return;
+  frame.writeUInt32BE(error, payload + ERROR_PAYLOAD.error);
+  frame.writeUInt16BE(0, payload + ERROR_PAYLOAD.messageLength);
 }
 
 /** An OFFSET_HOLE chunk: `lengthBytes` zeroes that are not sent. */

@@ -1,6 +1,7 @@
 // Drives a session without sockets: chunks go in, the bytes of the answer come out.
 
 import { setImmediate as turn } from "node:timers/promises";
+import { eventLoopClock } from "../../src/nbd/clock.ts";
 import { ExportTable } from "../../src/nbd/exports.ts";
 import { silentLog } from "../../src/nbd/log.ts";
 import { Session } from "../../src/nbd/session.ts";
@@ -39,6 +40,7 @@ export async function converse(device: NbdMemoryDevice, chunks: readonly Buffer[
     exports,
     tls: "off",
     log: silentLog,
+    clock: eventLoopClock,
     handshakeTimeoutMs: 10_000,
     draining: false,
   });

@@ -15,6 +15,7 @@ interface ServeFlags {
   readonly disks?: readonly WantedDisk[];
   readonly unix?: string;
   readonly tcp?: string;
+  readonly threads?: number;
   readonly tls?: TlsMode;
   readonly tlsCertificates?: string;
   readonly tlsVerifyPeer?: boolean;
@@ -43,7 +44,7 @@ export async function serve(context: CliContext, flags: ServeFlags, source: stri
     others: wanted.length === 0,
     ...(unix === undefined ? {} : { unix: resolve(unix) }),
     ...(flags.tcp === undefined ? {} : { tcp: parseAddress(flags.tcp) }),
-    ...tlsOptions(flags),
+    server: { ...tlsOptions(flags), ...(flags.threads === undefined ? {} : { threads: flags.threads }) },
     json,
   });
 }

@@ -1,0 +1,295 @@
+import { assert } from "../base/index.ts";
+import { closeSocket, endSending, errnoOf, pollFor, receiveNow, sendBytesNow } from "../os/index.ts";
+import type { Batch } from "./batch.ts";
+import type { Clock } from "./clock.ts";
+import { type Cursor, DataPath, type Outlet } from "./data-path.ts";
+import { lingerMs, maxUnsentBytes } from "./limits.ts";
+import type { Log } from "./log.ts";
+import type { Session } from "./session.ts";
+import type { Transport } from "./transport.ts";
+
+/** What a connection has of the thread that serves it. */
+export interface ConnectionHost {
+  readonly batch: Batch;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Watches the descriptor for other events from now on. */
+  watch(connection: DirectConnection, events: number): void;
+  /** The descriptor is about to be closed. */
+  forget(connection: DirectConnection): void;
+}
+
+const nothing: Cursor = { start: 0, end: 0 };
+
+/**
+ * Carries a session over a socket that a thread polls. Reads and writes of the command phase take the data path, all
+ * else the session; both send in order, since each works only when the other has nothing begun and nothing unsent.
+ */
+export class DirectConnection implements Transport, Outlet {
+  readonly fd: number;
+  bytesReceived = 0;
+  readonly #host: ConnectionHost;
+  #session: Session | undefined;
+  #path: DataPath | undefined;
+  /** Received, and to be looked at when the socket has room again, or with what comes next. */
+  #waiting: Buffer | undefined;
+  #unsent: Buffer[] = [];
+  #unsentBytes = 0;
+  #blocked = false;
+  #paused = false;
+  #state: "open" | "ending" | "closed" = "open";
+  #inputEnded = false;
+  #watched: number = pollFor.readable;
+  /** Told when the data path has nothing begun any more. */
+  #quietWaiters: (() => void)[] = [];
+
+  /** When something moved last. */
+  #movedMs: number = performance.now();
+
+  constructor(fd: number, host: ConnectionHost) {
+    this.fd = fd;
+    this.#host = host;
+  }
+
+  /** With an idle limit above 0 the connection is cut when nothing moves for so long. */
+  attach(session: Session, idleTimeoutMs: number): void {
+    this.#session = session;
+    if (idleTimeoutMs > 0) this.#cutWhenIdle(idleTimeoutMs, idleTimeoutMs);
+  }
+
+  #cutWhenIdle(limitMs: number, waitMs: number): void {
+    this.#host.clock.after(waitMs, () => {
+      const leftMs = this.#movedMs + limitMs - performance.now();
+      if (leftMs <= 0) this.destroy();
+      else if (this.#state !== "closed") this.#cutWhenIdle(limitMs, leftMs);
+    });
+  }
+
+  get session(): Session {
+    return this.#session as Session;
+  }
+
+  get requests(): number {
+    return this.session.requests + (this.#path?.requests ?? 0);
+  }
+
+  get bytesSent(): number {
+    return this.session.bytesSent + (this.#path?.bytesSent ?? 0);
+  }
+
+  /** Refuses everything new from now on. Resolves when what was begun is answered. */
+  async drain(): Promise<void> {
+    if (this.#path !== undefined) {
+      this.#path.draining = true;
+      if (this.#path.busy) await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
+    }
+    await this.session.drain();
+  }
+
+  get gone(): Promise<void> {
+    return this.session.gone;
+  }
+
+  /** Leaves the socket to somebody else. @returns what it did not take yet */
+  release(): Buffer {
+    this.#state = "closed";
+    return Buffer.concat(this.#unsent);
+  }
+
+  /** Something happened on the socket. */
+  handle(events: number): void {
+    this.#movedMs = performance.now();
+    try {
+      if ((events & this.#watched & pollFor.writable) !== 0) this.#goOn();
+      if ((events & this.#watched & pollFor.readable) !== 0) this.#receive();
+      // With nothing to receive any more, there is nobody left to send to.
+      else if ((events & (pollFor.error | pollFor.hangUp)) !== 0) this.destroy();
+    } catch (error) {
+      // A peer that vanishes is an ordinary event.
+      if (errnoOf(error) === undefined) this.#host.log.error({ err: error }, "a connection failed inside the server");
+      this.destroy();
+    }
+    this.#tellQuiet();
+  }
+
+  // ---- Transport -------------------------------------------------------------------------------------------
+
+  write(buffers: readonly Buffer[]): boolean {
+    for (const buffer of buffers) {
+      const sent = this.#unsentBytes > 0 || this.#state === "closed" ? 0 : this.#trySend(buffer);
+      if (sent < buffer.length) this.keep(buffer.subarray(sent));
+    }
+    this.#watch();
+    return this.#unsentBytes <= maxUnsentBytes;
+  }
+
+  pause(): void {
+    this.#paused = true;
+    this.#watch();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#watch();
+  }
+
+  startTls(): void {
+    assert(false, "who wants TLS goes on in the event loop");
+  }
+
+  end(): void {
+    if (this.#state !== "open") return;
+    this.#state = "ending";
+    this.#paused = false;
+    if (this.#unsentBytes === 0) this.#sayGoodbye();
+    this.#watch();
+  }
+
+  destroy(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#path?.abandon();
+    this.#host.forget(this);
+    closeSocket(this.fd);
+    this.#host.clock.soon(() => this.session.closed());
+    this.#tellQuiet();
+  }
+
+  // ---- Outlet ----------------------------------------------------------------------------------------------
+
+  keep(bytes: Buffer): void {
+    this.#unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+  }
+
+  // ---- receiving -------------------------------------------------------------------------------------------
+
+  #receive(): void {
+    const { receiving, input, inputAddress } = this.#host.batch.bench;
+    const path = this.#usablePath;
+    receiving.clear();
+    const placesBytes = path?.gatherPlaces(receiving) ?? 0;
+    const waiting = this.#takeWaiting();
+    const room = Math.min(input.length - waiting, path?.inputLimit ?? Number.POSITIVE_INFINITY);
+    receiving.add(inputAddress + waiting, room);
+    const count = receiveNow(this.fd, receiving.address, receiving.count);
+    if (count === 0) this.#inputEnded = true;
+    const received = Math.max(0, count);
+    this.bytesReceived += received;
+    const placed = Math.min(received, placesBytes);
+    path?.received(placed);
+    this.#work({ start: 0, end: waiting + received - placed });
+  }
+
+  /** Puts what waits at the start of the input. @returns how many bytes those are */
+  #takeWaiting(): number {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return 0;
+    this.#waiting = undefined;
+    return waiting.copy(this.#host.batch.bench.input);
+  }
+
+  /** The client sends no more: what it asked is answered, and that is all. */
+  #endInput(): void {
+    if (this.#state === "open") this.session.receiveEnd();
+    else this.destroy();
+  }
+
+  /** The data path, when the client has chosen a device that has one and the session has nothing to do. */
+  get #usablePath(): DataPath | undefined {
+    const { session } = this;
+    if (!session.idle) return undefined;
+    if (this.#path === undefined && session.agreement !== undefined) {
+      const { direct } = session.agreement.export.device;
+      if (direct !== undefined) this.#path = new DataPath(session.agreement, direct, this, this.#host);
+    }
+    return this.#path;
+  }
+
+  /** Serves what was received. What can neither be served nor given to the session waits for room in the socket. */
+  #work(cursor: Cursor): void {
+    while (this.#state === "open") {
+      const isFull = this.#blocked || this.#unsentBytes > 0;
+      if (isFull && this.session.idle) break;
+      const path = isFull ? undefined : this.#usablePath;
+      const pause = path?.serve(cursor);
+      this.#blocked = pause === "blocked";
+      if (pause === "blocked" || pause === "starved") break;
+      if (cursor.start === cursor.end && path?.substitute === undefined) break;
+      this.#giveToSession(cursor, path);
+    }
+    this.#keepInput(cursor);
+    if (this.#inputEnded && !this.#blocked && this.#unsentBytes === 0) this.#endInput();
+    this.#watch();
+  }
+
+  #giveToSession(cursor: Cursor, path: DataPath | undefined): void {
+    const { input } = this.#host.batch.bench;
+    const { session } = this;
+    if (path?.substitute !== undefined) {
+      const header = path.substitute;
+      path.substitute = undefined;
+      session.receive(header);
+    }
+    const end = Math.min(cursor.end, cursor.start + (path?.declinedBytes ?? Number.POSITIVE_INFINITY));
+    const bytes = Buffer.from(input.subarray(cursor.start, end));
+    cursor.start = end;
+    session.receive(bytes);
+  }
+
+  #keepInput({ start, end }: Cursor): void {
+    if (start === end || this.#state !== "open") return;
+    this.#waiting = Buffer.from(this.#host.batch.bench.input.subarray(start, end));
+  }
+
+  // ---- sending ---------------------------------------------------------------------------------------------
+
+  /** The socket has room again. */
+  #goOn(): void {
+    while (this.#unsent.length > 0) {
+      const [first] = this.#unsent;
+      const sent = this.#trySend(first);
+      this.#unsentBytes -= sent;
+      if (sent < first.length) {
+        this.#unsent[0] = first.subarray(sent);
+        return;
+      }
+      this.#unsent.shift();
+    }
+    if (this.#state === "ending") this.#sayGoodbye();
+    if (this.#state !== "open") return;
+    this.#blocked = false;
+    this.session.writable();
+    this.#work({ ...nothing, end: this.#takeWaiting() });
+  }
+
+  #trySend(bytes: Buffer): number {
+    return Math.max(0, sendBytesNow(this.fd, bytes));
+  }
+
+  /** Closing a socket with unread bytes resets it, which may overtake our last replies: so it is read for a while. */
+  #sayGoodbye(): void {
+    endSending(this.fd);
+    this.#host.clock.after(lingerMs, () => this.destroy());
+    if (this.#inputEnded) this.destroy();
+  }
+
+  /** What the client asks waits while replies to it do. */
+  #watch(): void {
+    if (this.#state === "closed") return;
+    const waits = this.#blocked || this.#unsentBytes > 0;
+    // Who says goodbye reads on, whatever waits, until the client is gone, too.
+    const reads = !this.#inputEnded && (this.#state === "ending" || !(this.#paused || waits));
+    const events = (reads ? pollFor.readable : 0) | (waits ? pollFor.writable : 0);
+    if (events === this.#watched) return;
+    this.#watched = events;
+    this.#host.watch(this, events);
+  }
+
+  #tellQuiet(): void {
+    if (this.#quietWaiters.length === 0 || (this.#state === "open" && this.#path?.busy === true)) return;
+    const waiters = this.#quietWaiters;
+    this.#quietWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+}
