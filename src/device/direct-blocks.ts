@@ -23,8 +23,11 @@ export interface DirectBlocks {
   fillDraft(draft: number, within: number, source: Uint8Array): void;
   /** Where memory that was taken stands. */
   addressOfDraft(draft: number): number;
-  /** Puts memory that was taken, and filled, in the place of a block. It is given back when this fails. */
-  put(block: number, draft: number): void;
+  /**
+   * Puts memory that was taken, and filled, in the places of blocks from `first` on, in order. What stands there is 0 in
+   * `drafts` then; when this fails, the rest is still the caller's.
+   */
+  putAll(first: number, drafts: Float64Array, count: number): void;
   giveBack(draft: number): void;
 }
 

@@ -10,6 +10,8 @@ import type { VectorList } from "./vector-list.ts";
 import { doneBytes, writeDone } from "./wire.ts";
 import { WriteInPlace } from "./write-in-place.ts";
 
+/** Payloads from this length on are worth receives of their own, straight to their places. */
+const largePayloadBytes: number = 32 * 1024;
 /** Data of a batch behind which no more requests are looked at before it is sent. */
 const fullBatchBytes: number = 128 * 1024;
 /** Replaced blocks that wait for the batch to be sent: more would be missing where the memory is nearly full. */
@@ -77,6 +79,11 @@ export class DataPath {
   /** A request was begun and not answered. */
   get busy(): boolean {
     return this.#reading.active || this.#skipBytes > 0 || this.#writing.active;
+  }
+
+  /** A client has begun to send a payload. */
+  get awaitsPayload(): boolean {
+    return this.#writing.active || this.#skipBytes > 0;
   }
 
   /** Adds the places where the payload in progress belongs. @returns how many bytes those are */
@@ -172,6 +179,7 @@ export class DataPath {
 
   #beginWrite(request: Request): boolean {
     this.#error = NBD_ERROR.NONE;
+    this.#expectsPayload = false;
     try {
       return this.#writing.suits(request) && this.#writing.begin(request);
     } catch {
@@ -193,8 +201,9 @@ export class DataPath {
       this.#finishWrite();
       return undefined;
     }
-    this.#expectsPayload = cursor.start === cursor.end;
-    return this.#expectsPayload ? "starved" : undefined;
+    if (cursor.start < cursor.end) return undefined;
+    this.#expectsPayload = this.#request.lengthBytes >= largePayloadBytes;
+    return "starved";
   }
 
   /** There is no room for fresh blocks: the way without them finds pages that are set aside for overwriting. */

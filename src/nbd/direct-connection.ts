@@ -19,6 +19,11 @@ export interface ConnectionHost {
   forget(connection: DirectConnection): void;
 }
 
+/** Receives of one connection before others have their turn, and receives in vain before it waits for the poller. */
+const maxRounds = 16;
+const maxMisses = 8;
+/** Who sends so much at a time has more to say. */
+const burstBytes: number = 16 * 1024;
 const nothing: Cursor = { start: 0, end: 0 };
 
 /**
@@ -101,7 +106,7 @@ export class DirectConnection implements Transport, Outlet {
     this.#movedMs = performance.now();
     try {
       if ((events & this.#watched & pollFor.writable) !== 0) this.#goOn();
-      if ((events & this.#watched & pollFor.readable) !== 0) this.#receive();
+      if ((events & this.#watched & pollFor.readable) !== 0) this.#receiveAll();
       // With nothing to receive any more, there is nobody left to send to.
       else if ((events & (pollFor.error | pollFor.hangUp)) !== 0) this.destroy();
     } catch (error) {
@@ -164,7 +169,18 @@ export class DirectConnection implements Transport, Outlet {
 
   // ---- receiving -------------------------------------------------------------------------------------------
 
-  #receive(): void {
+  /** Receives again while more is about to come: a client that has sent a header is sending its payload. */
+  #receiveAll(): void {
+    for (let rounds = 0, misses = 0; rounds < maxRounds && misses < maxMisses; rounds++) {
+      const count = this.#receive();
+      const goesOn = this.#path?.awaitsPayload === true || count >= burstBytes;
+      if (!goesOn || (this.#watched & pollFor.readable) === 0 || this.#inputEnded) return;
+      misses = count < 0 ? misses + 1 : 0;
+    }
+  }
+
+  /** @returns how many bytes came; -1 when there were none */
+  #receive(): number {
     const { receiving, input, inputAddress } = this.#host.batch.bench;
     const path = this.#usablePath;
     receiving.clear();
@@ -179,6 +195,7 @@ export class DirectConnection implements Transport, Outlet {
     const placed = Math.min(received, placesBytes);
     path?.received(placed);
     this.#work({ start: 0, end: waiting + received - placed });
+    return count;
   }
 
   /** Puts what waits at the start of the input. @returns how many bytes those are */

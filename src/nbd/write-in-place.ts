@@ -107,13 +107,7 @@ export class WriteInPlace {
   finishSlice(): void {
     const count = this.#count;
     if (this.#filled < count * this.#blockBytes) return;
-    let block = (this.#at - count * this.#blockBytes) / this.#blockBytes;
-    for (let k = 0; k < count; k++) {
-      const draft = this.#drafts[k];
-      // Given back by whoever fails to put it.
-      this.#drafts[k] = 0;
-      this.#blocks.put(block++, draft);
-    }
+    this.#blocks.putAll(this.#at / this.#blockBytes - count, this.#drafts, count);
     this.#count = 0;
     this.#filled = 0;
   }

@@ -83,9 +83,9 @@ export class DirectPages {
     return this.#memory.addressOf(this.#region.core.shape.pageOffset(draft));
   }
 
-  /** Puts a page that was taken, and filled as a whole, in the place of another. It is given back when this fails. */
-  put(index: number, draft: number): void {
-    this.#region.pages.put(this.#instance, index, draft as Draft);
+  /** Puts pages that were taken, and filled as a whole, in the places from an index on; then they are 0 in `drafts`. */
+  putAll(first: number, drafts: Float64Array, count: number): void {
+    this.#region.pages.putAll(this.#instance, first, drafts, count);
   }
 
   giveBack(draft: number): void {

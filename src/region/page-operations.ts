@@ -110,39 +110,46 @@ export class PageOperations {
   }
 
   /**
-   * Puts a draft, filled as a whole, in the place of the page at an index. The draft is put back when this fails.
+   * Puts drafts, filled as a whole, in the places of the pages from an index on, one after the other. Those that stand
+   * there are 0 in `drafts` afterwards; when this fails, the others are still the caller's.
    *
    * @throws EDQUOT, EBUSY (pinned), EINVAL (index outside of the instance, or part of a run)
    */
-  put(instance: InstanceState, index: number, draft: Draft): void {
-    let stripe: number;
+  putAll(instance: InstanceState, first: number, drafts: Float64Array, count: number): void {
+    this.writer.refuseUnwritable();
+    this.writer.epoch.enter();
     try {
-      stripe = this.#begin(instance, index);
-    } catch (error) {
-      this.writer.untake(draft);
-      throw error;
-    }
-    try {
-      const table = instance.table(kind.data);
-      const old = table.get(index);
-      this.#refusePut(instance, old, draft);
-      if (old === 0) this.#publish(instance, table, kind.data, index, draft);
-      else this.#replace(instance, table, index, old, draft);
-    } catch (error) {
-      throw this.#core.failed(error);
+      instance.gate.enter();
+      try {
+        instance.refuseOutside(first + count - 1);
+        instance.refuseReadOnly();
+        refuseFresh(instance);
+        for (let k = 0; k < count; k++) this.#putOne(instance, first + k, drafts, k);
+      } catch (error) {
+        throw this.#core.failed(error);
+      } finally {
+        instance.gate.leave();
+      }
     } finally {
-      this.#end(instance, stripe);
+      this.writer.epoch.leave();
     }
   }
 
-  // Nothing was stored yet, so the draft is free again.
-  #refusePut(instance: InstanceState, old: number, draft: Draft): void {
+  #putOne(instance: InstanceState, index: number, drafts: Float64Array, k: number): void {
+    const stripe = this.#core.names.stripeOf(instance.owner, index);
+    acquire(this.#locks, stripe, this.writer.thread);
     try {
+      instance.refuseSaved();
+      const table = instance.table(kind.data);
+      const old = table.get(index);
       if (old === 0) refuseQuota(instance, 1);
       else this.#refuseFixed(old);
-    } catch (error) {
-      this.writer.untake(draft);
-      throw error;
+      const draft = drafts[k] as Draft;
+      drafts[k] = 0;
+      if (old === 0) this.#publish(instance, table, kind.data, index, draft);
+      else this.#replace(instance, table, index, old, draft);
+    } finally {
+      release(this.#locks, stripe);
     }
   }
 
