@@ -28,6 +28,8 @@ export class InstanceState {
    * here, so nothing else may change here meanwhile.
    */
   save: InstanceState | undefined;
+  /** A key by which other threads find it until a layer takes that name over; see `readChanges`. */
+  keptKey: string | undefined;
   #tables: (PageTable | undefined)[] = [];
   readonly #core: RegionCore;
 
@@ -99,6 +101,8 @@ export class InstanceState {
 
   /** @throws EBUSY while pages of it are being saved */
   refuseSaved(): void {
+    // Another thread may have begun a save since this one entered the gate.
+    this.#core.catchUp();
     if (this.save === undefined) return;
     throw new PerdureError(
       "EBUSY",

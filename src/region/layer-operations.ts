@@ -77,8 +77,9 @@ export class LayerOperations {
         quotaMaxPages: 0,
         createdMs: Date.now(),
       });
-      this.directory.update(top, { state: recordState.live });
+      // What is pending over a layer that names it is found under its name by all threads; it is `instance` from here on.
       this.directory.succeed(instance, top);
+      this.directory.update(instance, { state: recordState.live });
     });
   }
 

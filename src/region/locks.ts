@@ -25,14 +25,18 @@ const sleep: Wait = (words, at, value) => {
   if (Atomics.wait(words, at, value, LOOK_AGAIN_MS) === "timed-out") watches.get(words.buffer)?.();
 };
 
-/** Where a thread waits in this isolate; replaced by the interleaving tests only. */
-export const waiting: { wait: Wait } = { wait: sleep };
+/**
+ * Where a thread waits in this isolate, and what it does when it comes to a lock or a gate, or has left a lock; replaced
+ * by tests only, which let another thread go on there. Compiled code sees that `pass` never changes, and leaves it out.
+ */
+export const waiting: { wait: Wait; pass: (() => void) | undefined } = { wait: sleep, pass: undefined };
 
 /** Stands in a lock word beside its holder when somebody waits: waking nobody costs 27 ns. */
 const WAITED_FOR = 2 ** 30;
 
 /** Takes a lock word for `thread` (a number above 0 and below 2^30). */
 export function acquire(words: Int32Array, at: number, thread: number): void {
+  if (waiting.pass !== undefined) waiting.pass();
   for (;;) {
     const found = Atomics.compareExchange(words, at, 0, thread);
     if (found === 0) return;
@@ -50,6 +54,7 @@ function markWaited(words: Int32Array, at: number, found: number): boolean {
 /** Gives a lock word back and wakes who waits for it. */
 export function release(words: Int32Array, at: number): void {
   if ((Atomics.exchange(words, at, 0) & WAITED_FOR) !== 0) Atomics.notify(words, at);
+  if (waiting.pass !== undefined) waiting.pass();
 }
 
 /** Holds a lock word for `thread` while it acts. */
@@ -107,6 +112,7 @@ export class Gate {
 
   /** Enters unless it is closed. @returns the thread that closed it, or 0 */
   tryEnter(): number {
+    if (waiting.pass !== undefined) waiting.pass();
     Atomics.add(this.#words, this.#inside, 1);
     const closedBy = Atomics.load(this.#words, this.#closer);
     if (closedBy !== 0) this.leave();

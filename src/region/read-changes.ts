@@ -86,17 +86,31 @@ function forget(core: RegionCore, owner: number): boolean {
 }
 
 function unname(core: RegionCore, state: InstanceState): void {
-  const key = nameKey(state.known.subsystem, state.known.name);
-  if (core.known.byName.get(key) === state) core.known.byName.delete(key);
+  for (const key of [nameKey(state.known.subsystem, state.known.name), state.keptKey ?? ""])
+    if (core.known.byName.get(key) === state) core.known.byName.delete(key);
+  state.keptKey = undefined;
 }
 
 // While a name goes from one to the next two records have it: the newer one counts.
 function name(core: RegionCore, state: InstanceState): void {
-  if (state.known.state !== recordState.live) return;
-  const key = nameKey(state.known.subsystem, state.known.name);
+  const { subsystem, name: own } = state.known;
+  const top = core.known.byOwner.get(state.known.successor);
+  // A snapshot keeps the name of the layer over it until its handles go on with that layer.
+  const isKept = top?.known.state === recordState.pending && !hasSucceeded(core, top.owner);
+  if (state.known.state !== recordState.live && !isSuccessor(core, state)) return;
+  const key = nameKey(subsystem, isKept ? top.known.name : own);
+  if (isKept) state.keptKey = key;
   const holder = core.known.byName.get(key);
   if (holder === undefined || holder.known.sequence < state.known.sequence) core.known.byName.set(key, state);
 }
+
+/** The handles of a snapshot have gone on with a layer over it: it will be live, whatever happens. */
+function isSuccessor(core: RegionCore, { owner, known }: InstanceState): boolean {
+  const below = core.known.byOwner.get(known.parent);
+  return known.state === recordState.pending && below?.known.successor === owner && hasSucceeded(core, owner);
+}
+
+const hasSucceeded = (core: RegionCore, owner: number): boolean => core.owners.lineOf(owner) !== owner;
 
 function readSaves(core: RegionCore): void {
   for (const state of core.known.byOwner.values()) state.save = undefined;

@@ -135,16 +135,23 @@ export class PageRegion implements Disposable {
   instance(subsystem: string, name: string, options: InstanceOptions = {}): Instance {
     const { core } = this.#attached.handle;
     core.refuseUnusable();
-    const present = core.byName.get(nameKey(subsystem, name));
-    if (present !== undefined && options.pending !== true) {
-      const instance = new Instance(this.#attached.handle, present);
-      this.#settleSchema(instance, present, options);
-      return instance;
+    for (;;) {
+      const present = core.byName.get(nameKey(subsystem, name));
+      if (present !== undefined && options.pending !== true) {
+        const instance = new Instance(this.#attached.handle, present);
+        this.#settleSchema(instance, present, options);
+        return instance;
+      }
+      if (options.create !== true && options.pending !== true) {
+        throw new PerdureError("ENOENT", `there is no ${subsystem} of the name "${name}" in ${this.source}`);
+      }
+      try {
+        return new Instance(this.#attached.handle, this.#create(subsystem, name, options));
+      } catch (error) {
+        // Another thread was quicker: what it has made is opened.
+        if (options.pending === true || !isPerdureError(error, "EEXIST")) throw error;
+      }
     }
-    if (options.create !== true && options.pending !== true) {
-      throw new PerdureError("ENOENT", `there is no ${subsystem} of the name "${name}" in ${this.source}`);
-    }
-    return new Instance(this.#attached.handle, this.#create(subsystem, name, options));
   }
 
   #create(subsystem: string, name: string, options: InstanceOptions): InstanceState {
