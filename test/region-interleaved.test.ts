@@ -5,22 +5,31 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isPerdureError } from "../src/base/index.ts";
 import { attachMemory } from "../src/format/index.ts";
 import { type Instance, type OpenRegion, PageRegion } from "../src/region/index.ts";
 import { waiting } from "../src/region/locks.ts";
 import { Recording, RecordingMemory } from "../src/testing/index.ts";
+import { SteppedMemory } from "../src/testing/stepped-memory.ts";
 import { joinRecorded } from "./crash/joined-region.ts";
 import { formattedImage, openCopy, refusal } from "./support/region.ts";
 
-/** A region with a disk of one page, and the same as a second thread has it. */
-function pair(): { recording: Recording; ours: PageRegion; theirs: PageRegion; disk: Instance } {
+interface Pair {
+  readonly recording: Recording;
+  readonly ours: PageRegion;
+  readonly theirs: PageRegion;
+  readonly disk: Instance;
+}
+
+/** A region with a disk of one page, and the same as a second thread has it; `onLoad` is called before its loads. */
+function pair(onLoad: () => void = () => undefined): Pair {
   const recording = new Recording(formattedImage(320));
   const memory = new RecordingMemory(recording, 1);
   const attached = attachMemory<OpenRegion>(memory);
   const ours = new PageRegion(memory, attached);
   const disk = ours.instance("test", "disk", { create: true, sizeBytes: 8 * 512 });
-  disk.write(0, Buffer.from("old"));
-  const theirs = joinRecorded(new RecordingMemory(recording, 2), attached.handle.share()).region;
+  for (const index of [0, 1]) disk.write(index, Buffer.from("old"));
+  const theirs = joinRecorded(new SteppedMemory(recording, 2, onLoad), attached.handle.share()).region;
   return { recording, ours, theirs, disk };
 }
 
@@ -93,4 +102,60 @@ test("a write that was on its way when a save began does not go into a page that
     assert.throws(() => interrupted(write, save), refusal("EBUSY"));
     assert.equal(start(openCopy(recording.image).region.instance("test", "disk")), "old");
   }
+});
+
+/** More loads than a read has in any of these tests. */
+const LOST_AFTER = 5000;
+
+/** A read of the disk by the second thread; before its `at`-th load the first one does `meanwhile`. */
+function readInterrupted(prepare: (one: Pair) => () => void, at: number): { text: string; loads: number } {
+  let loads = Number.NEGATIVE_INFINITY;
+  let meanwhile = (): void => undefined;
+  const both = pair(() => {
+    assert.ok(++loads < LOST_AFTER, "the read comes to an end");
+    if (loads === at) meanwhile();
+  });
+  const found = both.theirs.instance("test", "disk");
+  meanwhile = prepare(both);
+  loads = 0;
+  try {
+    return { text: start(found), loads };
+  } catch (error) {
+    assert.ok(isPerdureError(error, "ENOENT"), String(error));
+    return { text: "gone", loads };
+  }
+}
+
+test("a read finds what is shared, wherever another thread merges the layers below meanwhile", () => {
+  for (let at = 1, loads = at; at <= loads; at++) {
+    const read = readInterrupted(({ disk, ours, theirs }) => {
+      disk.snapshot("low");
+      const middle = disk.snapshot("middle");
+      // The reader is to learn of the disk first, and then of the layer that ends.
+      theirs.list();
+      disk.setAttributes(Uint8Array.of(1));
+      middle.rename("ending");
+      return () => ours.instance("test", "ending").purge();
+    }, at);
+    loads = read.loads;
+    assert.equal(read.text, "old");
+  }
+});
+
+test("a read of an instance that a save replaces meanwhile comes to an end", () => {
+  const ends = new Set<string>();
+  for (let at = 1, loads = at; at <= loads; at++) {
+    const read = readInterrupted(({ disk, ours }) => {
+      disk.snapshot("low");
+      // So that there is a mask, and a read looks at it again and again.
+      disk.free(1);
+      disk.snapshot("middle");
+      const save = ours.instance("test", "disk", { pending: true, over: true, sizeBytes: 8 * 512 });
+      save.write(0, Buffer.from("new"));
+      return () => save.publish();
+    }, at);
+    loads = read.loads;
+    ends.add(read.text);
+  }
+  assert.deepEqual(ends, new Set(["gone", "old"]));
 });

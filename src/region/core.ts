@@ -148,8 +148,11 @@ export class RegionCore {
 
   /** Learns what other threads have changed in the directory. One plain load where that is nothing. */
   catchUp(): void {
-    const version = this.words.directoryVersion;
-    if (version !== this.#seen.directory) this.#catchUpWith(version);
+    // Records that change while they are read may not fit those that were read before: then once more.
+    for (let version = this.words.directoryVersion; version !== this.#seen.directory; ) {
+      this.#catchUpWith(version);
+      version = this.words.directoryVersion;
+    }
   }
 
   #catchUpWith(version: number): void {

@@ -32,12 +32,15 @@ export class LayerView {
    *
    * One pass from the bottom up, in each layer its mask before its claim: a merge moves a page, and then a mask, from a
    * layer to the one above, so this meets it before or after the move. It counts unless a layer on the way has ended.
+   *
+   * @throws ENOENT when the instance itself has ended meanwhile
    */
   inherited(instance: InstanceState, index: number): number {
     for (;;) {
       const layers = layersBelow(instance, index);
       const page = this.#lookThrough(layers, index);
       this.#core.catchUp();
+      if (instance.isEnded) instance.refuseDeleted();
       if (!layers.some(({ isEnded }) => isEnded)) return page;
     }
   }
