@@ -13,6 +13,8 @@ import { seed } from "./support/seed.ts";
 /** How many states each of the random searches tries, and how many seconds of a processor it may take for them. */
 const states = process.env["PERDURE_CRASH_STATES"] ?? "20000";
 const cpuSeconds = process.env["PERDURE_CRASH_CPU_SECONDS"] ?? "600";
+/** How often a thread is preempted in the search over steps. */
+const preemptions = process.env["CI"] === "true" ? "2" : "1";
 /** Calls that the search for sites cannot reach, with the reason. */
 const sitesLeftOut: Readonly<Record<string, string>> = {
   "region/repair-": "a repair plans on a copy, and what it stores is cut off everywhere in region-repair.test.ts",
@@ -54,6 +56,14 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
       const result = await search(t, `threads-${model}`);
       assert.ok(result.operations > 20, "the second thread got in often enough");
       assert.ok(result.states > 1000, `${result.states} states`);
+    });
+
+    test(`${moment} with two threads that take turns`, async (t) => {
+      const options = ["--preemptions", preemptions, "--states", "Infinity", "--exhaustive", "64"];
+      const result = await search(t, `steps-${model}`, ...options);
+      assert.equal(result.complete, result.scenarios, "all schedules of all scenarios were run");
+      assert.ok((result.schedules ?? 0) > 2000, `${result.schedules} schedules`);
+      assert.ok(result.states > 5000, `${result.states} states`);
     });
 
     test(`${moment} while a memory is formatted, or a region upgraded`, async (t) => {

@@ -56,8 +56,9 @@ function runCrashTests(program: string, mutant: Mutant): Promise<{ code: number;
   });
 }
 
-function scenarioOf({ scenario }: Mutant): string[] {
-  return scenario === undefined ? [] : ["--scenario", scenario];
+function scenarioOf({ scenario, preemptions }: Mutant): string[] {
+  const bound = preemptions === undefined ? [] : ["--preemptions", String(preemptions)];
+  return scenario === undefined ? bound : ["--scenario", scenario, ...bound];
 }
 
 test("every rule for stores has a mutant", () => {

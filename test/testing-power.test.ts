@@ -100,3 +100,41 @@ test("a fork goes its own way, with what is not durable yet", () => {
   assert.equal(Array.from(fork.now()).length, 1);
   assert.equal(model.latest()[0], 1);
 });
+
+test("models have one key when the same may be left, and other keys when it may not", () => {
+  const keyAfter = (act: (memory: RecordingMemory) => void): number => {
+    const memory = RecordingMemory.blank(128);
+    const model = new PowerModel(memory.recording.image.slice(), seeded(1));
+    act(memory);
+    for (const event of memory.recording.events) model.add(event);
+    return model.key;
+  };
+  const persisted = (memory: RecordingMemory): void => {
+    memory.flush(0, 4);
+    memory.fence();
+  };
+  const acts: ((memory: RecordingMemory) => void)[] = [
+    () => undefined,
+    (memory) => [1, 2].forEach((value) => memory.commit32(0, value)),
+    (memory) => [2, 1, 2].forEach((value) => memory.commit32(0, value)),
+    (memory) => [1, 2, 1, 2].forEach((value) => memory.commit32(0, value)),
+    // What was flushed counts, since a fence may come.
+    (memory) => {
+      memory.commit32(0, 1);
+      memory.flush(0, 4);
+      memory.commit32(0, 2);
+    },
+    (memory) => {
+      memory.commit32(0, 2);
+      persisted(memory);
+    },
+  ];
+  assert.equal(new Set(acts.map(keyAfter)).size, acts.length);
+  const roundabout = keyAfter((memory) => {
+    memory.commit32(0, 1);
+    persisted(memory);
+    memory.commit32(0, 2);
+    persisted(memory);
+  });
+  assert.equal(roundabout, keyAfter(acts[5]));
+});

@@ -77,7 +77,7 @@ export class LayerOperations {
         quotaMaxPages: 0,
         createdMs: Date.now(),
       });
-      // What is pending over a layer that names it is found under its name by all threads; it is `instance` from here on.
+      // All threads find what is pending over a layer that names it; from here on it is `instance`.
       this.directory.succeed(instance, top);
       this.directory.update(instance, { state: recordState.live });
     });

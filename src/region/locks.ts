@@ -26,8 +26,8 @@ const sleep: Wait = (words, at, value) => {
 };
 
 /**
- * Where a thread waits in this isolate, and what it does when it comes to a lock or a gate, or has left a lock; replaced
- * by tests only, which let another thread go on there. Compiled code sees that `pass` never changes, and leaves it out.
+ * Where a thread waits in this isolate, and what it does when it comes to a lock or a gate, or has left a lock. Both are
+ * replaced by tests only, which let another thread go on there. Asking for `pass` costs 0.6 ns of the 8 of a lock.
  */
 export const waiting: { wait: Wait; pass: (() => void) | undefined } = { wait: sleep, pass: undefined };
 

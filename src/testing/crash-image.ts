@@ -38,6 +38,8 @@ export class CrashImage {
 
 /** What a kind of crash may leave, while events are taken in one after the other. */
 export interface CrashModel {
+  /** Models of equal keys may leave the same images, now and while the same events happen. */
+  readonly key: number;
   /** Images that a crash may leave while this event happens; the model then still stands before it. */
   during(event: MemoryEvent): Iterable<CrashImage>;
   /** Takes an event in. */

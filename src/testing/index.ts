@@ -8,3 +8,13 @@ export { KillModel, killImages } from "./kill.ts";
 export { PowerModel } from "./power.ts";
 export { below, pick, type Random, seeded } from "./random.ts";
 export { type MemoryEvent, Recording, RecordingMemory } from "./recording-memory.ts";
+export {
+  parseSchedule,
+  type Schedule,
+  type Step,
+  schedulesWithin,
+  scheduleText,
+  type ThreadName,
+} from "./schedule.ts";
+export { type SteppedProgram, type Steps, serveSteps, type ThreadResult } from "./stepped-thread.ts";
+export { type SteppedRun, type SteppedSubject, SteppedThreads } from "./stepped-threads.ts";

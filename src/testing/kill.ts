@@ -16,6 +16,10 @@ export class KillModel implements CrashModel {
     this.#random = random;
   }
 
+  get key(): number {
+    return this.#image.key.value;
+  }
+
   *during(event: MemoryEvent): Generator<CrashImage> {
     if (event.kind !== "store") return;
     const { offset, bytes } = event;

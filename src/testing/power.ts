@@ -1,5 +1,5 @@
 import { CrashImage, type CrashModel } from "./crash-image.ts";
-import { type ImageKey, lineBytes, lineKey } from "./image-key.ts";
+import { ImageKey, lineBytes, lineKey } from "./image-key.ts";
 import { below, type Random } from "./random.ts";
 import type { MemoryEvent } from "./recording-memory.ts";
 import { type Patch, TrialImage } from "./trial-image.ts";
@@ -7,6 +7,8 @@ import { type Patch, TrialImage } from "./trial-image.ts";
 /** Up to this many combinations at a fence are tried one and all; above, the extremes and a random sample. */
 const DEFAULT_EXHAUSTIVE = 4096;
 const SAMPLES = 32;
+
+const LINE_WORDS: number = lineBytes / 4;
 
 /** A line after some of its stores. */
 interface Content extends Patch {
@@ -40,6 +42,19 @@ export class PowerModel implements CrashModel {
     this.#durable = new TrialImage(start);
     this.#random = random;
     this.#exhaustive = exhaustive;
+  }
+
+  get key(): number {
+    const key = this.#durable.key.copy();
+    for (const { contents } of this.#lines.values()) if (contents.length > 1) key.toggle(sequenceKey(contents));
+    for (const [thread, flushed] of this.#flushed) {
+      for (const [number, upTo] of flushed) key.toggle(flushKey(thread, number, upTo - this.#retired(number)));
+    }
+    return key.value;
+  }
+
+  #retired(number: number): number {
+    return this.#lines.get(number)?.retired ?? 0;
   }
 
   add(event: MemoryEvent): void {
@@ -152,6 +167,22 @@ export class PowerModel implements CrashModel {
 /** `bytes` has a buffer of its own. */
 function contentOf(number: number, bytes: Uint8Array): Content {
   return { offset: number * lineBytes, bytes, key: lineKey(number, new Uint32Array(bytes.buffer), 0) };
+}
+
+/** The hash of all that a line may hold, in its order. */
+function sequenceKey(contents: readonly Content[]): ImageKey {
+  const key = new ImageKey();
+  for (const { key: content } of contents) {
+    key.a = Math.imul(key.a ^ content.a, 0x85ebca6b);
+    key.b = Math.imul((key.b ^ (key.b >>> 15)) + content.b, 0xc2b2ae35);
+  }
+  return key;
+}
+
+/** The hash of a flush that waits for its fence: of how many stores that are not durable yet. */
+function flushKey(thread: number, number: number, stores: number): ImageKey {
+  // What was flushed and has become durable by another thread's fence changes nothing any longer.
+  return stores <= 0 ? new ImageKey() : lineKey(number, new Uint32Array(LINE_WORDS).fill(thread * 65_599 + stores), 0);
 }
 
 function* everyChoice(stored: readonly number[], combinations: number): Generator<number[]> {

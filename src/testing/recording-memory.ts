@@ -25,10 +25,11 @@ export class Recording {
   /** Whether events tell where they came from: slow, for those who ask which stores were tried. */
   static recordsOrigins = false;
 
-  constructor(image: Uint8Array) {
+  /** `recorded` is given by threads that share both. */
+  constructor(image: Uint8Array, recorded: Uint8Array = image.slice()) {
     assert(image.byteOffset === 0, "an image has a buffer of its own");
     this.image = image;
-    this.recorded = image.slice();
+    this.recorded = recorded;
   }
 
   add(event: MemoryEvent): void {

@@ -12,6 +12,10 @@ export class EpochBlind implements CrashModel {
     this.#model = model;
   }
 
+  get key(): number {
+    return this.#model.key;
+  }
+
   during(event: MemoryEvent): Iterable<CrashImage> {
     return isEpoch(event) ? [] : this.#model.during(event);
   }
@@ -33,7 +37,8 @@ export class EpochBlind implements CrashModel {
   }
 }
 
-function isEpoch(event: MemoryEvent): boolean {
+/** True for a store that says no more than that a thread is at work. */
+export function isEpoch(event: MemoryEvent): boolean {
   if (event.kind !== "store") return false;
   const within = event.offset - superblockOffsets.epochs;
   return within >= 0 && within + event.bytes.length <= epochsLayout.sizeBytes;

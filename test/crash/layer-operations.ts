@@ -28,13 +28,14 @@ export function promote(name: string, replaced: string): Operation {
   const run = (region: PageRegion): void => instanceOf(region, name).promote(instanceOf(region, replaced));
   return one(`promote ${name} to ${replaced}`, run, (world) => {
     const source = world.get(name);
-    if (name === replaced || source.saved || world.get(replaced).saved || world.get(replaced).readOnly)
+    const target = world.get(replaced);
+    if (target.id === source.id || source.saved || target.saved || target.readOnly)
       throw new Error(`${name} cannot take the name ${replaced}`);
     world.forget(replaced);
-    if (source.readOnly) world.duplicate(name, replaced, { readOnly: false });
+    if (source.readOnly) world.duplicate(name, target.name, { readOnly: false });
     else {
-      world.instances.delete(name);
-      world.instances.set(replaced, { ...source, name: replaced });
+      world.instances.delete(source.name);
+      world.instances.set(target.name, { ...source, name: target.name });
     }
   });
 }
@@ -44,7 +45,7 @@ export function rename(name: string, to: string): Operation {
   return one(`rename ${name} to ${to}`, run, (world) => {
     const instance = world.get(name);
     if (instance.saved || world.instances.has(to)) throw new Error(`${name} cannot be renamed`);
-    world.instances.delete(name);
+    world.instances.delete(instance.name);
     world.instances.set(to, { ...instance, name: to });
   });
 }
@@ -80,6 +81,8 @@ export function undelete(name: string, as: string): Operation {
 
 // As with any pending instance, only its handle leads to it.
 const overHandles = new WeakMap<PageRegion, Instance>();
+/** Tells a thread of the save that another one has begun. */
+export const adoptOver = (region: PageRegion, save: Instance): void => void overHandles.set(region, save);
 const overOf = (region: PageRegion): Instance => {
   const handle = overHandles.get(region);
   if (handle === undefined) throw new Error("no pending instance");

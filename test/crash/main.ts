@@ -2,7 +2,7 @@
  * Runs crash tests from the command line:
  *
  *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--cpu-seconds N] [--exhaustive N]
- *         [--scenario NAME]
+ *         [--scenario NAME] [--preemptions N] [--schedule TEXT]
  *
  * SEARCH is one of `searches`. Exit code 0: clean, the last line counts in JSON what was done. 3: a promise was broken,
  * which is what a planted mutant must lead to.
@@ -14,6 +14,8 @@ import { type Tally, Violation } from "./judge.ts";
 import { layerScenarios } from "./layer-scenarios.ts";
 import { type Budget, type ModelName, runSequences } from "./sequences.ts";
 import { runPairs, runTriples } from "./short-sequences.ts";
+import { steppedScenarios } from "./stepped-scenarios.ts";
+import { runSchedule, runSteps } from "./steps.ts";
 import { storeSites } from "./store-sites.ts";
 
 type Search = (model: ModelName, seed: number, budget: Budget) => Tally;
@@ -30,9 +32,18 @@ const searches: Readonly<Record<string, Search>> = {
   upgrade: (model, seed) => runUpgrade(model, seed),
   // Those without layers.
   plain: (model, seed) => runInterleavings(model, seed, plainScenarios()),
+  // Two threads that take turns: all scenarios or the named one, and all schedules or the one that a failure has named.
+  steps: runChosenSteps,
   // All of it, slowly, for the question which stores were the last before a crash.
   sites: runForSites,
 };
+
+function runChosenSteps(model: ModelName, seed: number, budget: Budget): Tally {
+  const { scenario, schedule } = values;
+  const names = scenario === undefined ? Object.keys(steppedScenarios) : [scenario];
+  if (schedule !== undefined) return runSchedule(model, seed, names[0], schedule);
+  return runSteps(model, seed, { ...budget, preemptions: Number(values.preemptions) }, names);
+}
 
 function chosenLayers(): typeof layerScenarios {
   const { scenario } = values;
@@ -63,6 +74,8 @@ const { values, positionals } = parseArgs({
     "cpu-seconds": { type: "string", default: "Infinity" },
     exhaustive: { type: "string" },
     scenario: { type: "string" },
+    preemptions: { type: "string", default: "2" },
+    schedule: { type: "string" },
   },
 });
 const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];

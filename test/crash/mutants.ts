@@ -4,9 +4,17 @@
  * an error: the code has changed under it.
  */
 import { layerMutants } from "./layer-mutants.ts";
+import { stepMutants } from "./step-mutants.ts";
 
 /** The crash test that must catch a mutant, with how many states it may take. */
-export type MutantModel = "kill" | "power" | "threads-kill" | "threads-power" | "layers-kill" | "layers-power";
+export type MutantModel =
+  | "kill"
+  | "power"
+  | "threads-kill"
+  | "threads-power"
+  | "layers-kill"
+  | "layers-power"
+  | "steps-kill";
 
 export interface Mutant {
   readonly name: string;
@@ -17,8 +25,10 @@ export interface Mutant {
   readonly find: string;
   readonly replace: string;
   readonly model: MutantModel;
-  /** The scenario over layers that must catch it; all of them when left out. */
+  /** The scenario over layers, or of steps, that must catch it; all of them when left out. */
   readonly scenario?: string;
+  /** How often its schedule preempts a thread, where that is more than twice. */
+  readonly preemptions?: number;
 }
 
 const frames = "region/frame-writer";
@@ -385,4 +395,5 @@ export const mutants: readonly Mutant[] = [
     model: "threads-kill",
   },
   ...layerMutants,
+  ...stepMutants,
 ];

@@ -15,12 +15,28 @@ const SUBSYSTEM = "crash";
  */
 export interface Operation {
   readonly name: string;
-  run(region: PageRegion): void;
-  readonly steps: readonly ((world: World) => void)[];
+  /** @returns what a read has found, in words */
+  run(region: PageRegion): string | undefined;
+  /** They throw where the region refuses, and where a read finds something else than `answer`. */
+  readonly steps: readonly ((world: World, answer?: string) => void)[];
+  /** Every step is an operation of its own, which finds instances by their names anew. */
+  readonly isSequence?: true;
 }
 
-export function one(name: string, run: (region: PageRegion) => void, change: (world: World) => void): Operation {
-  return { name, run, steps: [change] };
+export function one(name: string, act: (region: PageRegion) => void, change: (world: World) => void): Operation {
+  return { name, run: silent(act), steps: [change] };
+}
+
+const silent = (act: (region: PageRegion) => void) => (region: PageRegion) => {
+  act(region);
+  return undefined;
+};
+
+/** One operation after the other, each of one step. */
+export function inOrder(...operations: readonly Operation[]): Operation {
+  const run = (region: PageRegion): string | undefined => operations.map((operation) => operation.run(region)).at(-1);
+  const steps = operations.flatMap((operation) => operation.steps);
+  return { name: operations.map(({ name }) => name).join(", then "), run, steps, isSequence: true };
 }
 
 /** A page's worth of one word, or half of it. */
@@ -53,6 +69,9 @@ export function createPending(name: string, pages: number, source?: string): Ope
 }
 // A pending instance is reached by its handle only: it has no name yet.
 const pendingHandles = new WeakMap<PageRegion, ReturnType<typeof instanceOf>>();
+/** Tells a thread of the pending instance that another one has made. */
+export const adoptPending = (region: PageRegion, instance: ReturnType<typeof instanceOf>): void =>
+  void pendingHandles.set(region, instance);
 const pendingOf = (region: PageRegion): ReturnType<typeof instanceOf> => {
   const handle = pendingHandles.get(region);
   if (handle === undefined) throw new Error("no pending instance");
@@ -93,9 +112,39 @@ export function write(name: string, index: number, half: 0 | 1 | "both", value: 
   const bytes = filled(value, half === "both" ? pageBytes : HALF);
   const run = (region: PageRegion): void => instanceOf(region, name).write(index, bytes, half === 1 ? HALF : 0);
   return one(`write ${name}[${index}] ${half}`, run, (world) => {
-    const { pages } = inside(world.get(name), index);
+    const { pages, maxPages } = inside(world.get(name), index);
+    if (maxPages > 0 && pages.size >= maxPages && !pages.has(index)) throw new Error(`${name} has its quota`);
     pages.set(index, overwritten(pages.get(index), half, value));
   });
+}
+
+export function setLimit(name: string, maxPages: number): Operation {
+  return one(
+    `quota of ${name}: ${maxPages}`,
+    (region) => instanceOf(region, name).setQuota({ maxPages }),
+    (world) => {
+      const instance = world.get(name);
+      if (instance.saved) throw new Error(`${name} is being saved`);
+      instance.maxPages = maxPages;
+    },
+  );
+}
+
+/** The content of a page in words, as the checker tells it. */
+export function contentText(page: Uint8Array): string {
+  const words = new Uint32Array(page.buffer, page.byteOffset, page.length / 4);
+  const half = words.length / 2;
+  const wordOf = (part: Uint32Array): string => (part.every((word) => word === part[0]) ? String(part[0]) : "torn");
+  return `${wordOf(words.subarray(0, half))}/${wordOf(words.subarray(half))}`;
+}
+
+export function read(name: string, index: number): Operation {
+  const run = (region: PageRegion): string => contentText(instanceOf(region, name).read(index));
+  const check = (world: World, answer?: string): void => {
+    const content = world.get(name).pages.get(index) ?? emptyPage;
+    if (content !== answer) throw new Error(`the model has ${content}, not ${answer}`);
+  };
+  return { name: `read ${name}[${index}]`, run, steps: [check] };
 }
 
 export function ensure(name: string, index: number): Operation {
@@ -160,7 +209,7 @@ export function resize(name: string, pages: number): Operation {
 
 export function remove(name: string): Operation {
   const run = (region: PageRegion): void => instanceOf(region, name).purge();
-  return one(`delete ${name}`, run, (world) => void world.instances.delete(name));
+  return one(`delete ${name}`, run, (world) => world.remove(name));
 }
 
 export function setAttribute(name: string, value: number): Operation {
@@ -200,7 +249,7 @@ export function diskWrite(name: string, index: number, blocks: number, value: nu
   };
   return {
     name: `disk write ${name}[${index}..${index + blocks - 1}]`,
-    run,
+    run: silent(run),
     steps: Array.from({ length: blocks }, (_, k) => (world: World) => {
       const { pages } = world.get(name);
       const half = k === 0 ? 1 : k === blocks - 1 ? 0 : "both";
@@ -216,7 +265,7 @@ export function diskTrim(name: string, index: number, blocks: number): Operation
   };
   return {
     name: `disk trim ${name}[${index}..${index + blocks - 1}]`,
-    run,
+    run: silent(run),
     steps: Array.from({ length: blocks }, (_, k) => (world: World) => {
       const { pages } = world.get(name);
       const content = pages.get(index + k);

@@ -6,9 +6,13 @@ import { textOf } from "./checker.ts";
 
 /** An instance as the model keeps it. Contents are `first half/second half` of a page, one number each. */
 export interface ModelInstance {
+  /** It stays with the instance when that gets another name. */
+  readonly id: number;
   readonly name: string;
   sizeBytes: number;
   attribute: number;
+  /** How many pages it may have; 0 for no limit. */
+  maxPages: number;
   readonly pages: Map<number, string>;
   readonly volatile: Map<number, string>;
   /** Runs by first index: how many pages. */
@@ -27,17 +31,23 @@ export interface ModelInstance {
   over: boolean;
 }
 
+let lastId = 0;
+
 /** All instances of a region, by name. */
 export class World {
+  /** Whom an operation has found by their names when it began: what was renamed since is still the same. */
+  found: ReadonlyMap<string, number> | undefined;
   readonly instances: Map<string, ModelInstance> = new Map();
   /** Deleted ones, the latest last; the region may have needed their pages since. */
   readonly deleted: ModelInstance[] = [];
 
   add(name: string, sizeBytes: number, pending = false, source?: string): ModelInstance {
     const instance: ModelInstance = {
+      id: ++lastId,
       name,
       sizeBytes,
       attribute: 0,
+      maxPages: 0,
       pages: new Map(),
       volatile: new Map(),
       runs: new Map(),
@@ -53,8 +63,15 @@ export class World {
     return instance;
   }
 
+  /** Who has which name now. */
+  ids(): Map<string, number> {
+    return new Map(Array.from(this.instances, ([name, { id }]) => [name, id]));
+  }
+
   get(name: string): ModelInstance {
-    const found = this.instances.get(name);
+    const id = this.found?.get(name);
+    const all = Array.from(this.instances.values());
+    const found = this.found === undefined ? this.instances.get(name) : all.find((one) => one.id === id);
     if (found === undefined) throw new Error(`the model has no ${name}`);
     return found;
   }
@@ -71,7 +88,8 @@ export class World {
     const original = this.get(name);
     if (this.instances.has(copyName)) throw new Error(`the model has a ${copyName}`);
     original.layered = true;
-    this.instances.set(copyName, { ...copyOf(original), name: copyName, layered: true, ...change });
+    const copy = { ...copyOf(original), id: ++lastId, name: copyName, layered: true };
+    this.instances.set(copyName, { ...copy, ...change });
   }
 
   /** Takes an instance out of the names; it can be undeleted. */
@@ -79,7 +97,14 @@ export class World {
     const one = this.get(name);
     one.volatile.clear();
     this.deleted.push(one);
-    this.instances.delete(name);
+    this.instances.delete(one.name);
+  }
+
+  /** Ends an instance for good, also one that was deleted since it was found. */
+  remove(name: string): void {
+    const id = this.found?.get(name) ?? this.instances.get(name)?.id;
+    if (id === undefined) throw new Error(`the model has no ${name}`);
+    for (const [key, one] of this.instances) if (one.id === id) this.instances.delete(key);
   }
 
   /** What the next open makes of it: pending ones give their pages back or lose them, volatile pages vanish. */

@@ -14,6 +14,10 @@ export interface SearchResult extends Tally {
   readonly seed: string;
   /** Calls of the memory gateway after which no crash was tried; only the search for sites tells. */
   readonly missing?: Readonly<Record<string, string>>;
+  /** Of the search over steps: schedules that were run, scenarios, and those of them that were run to their end. */
+  readonly schedules?: number;
+  readonly scenarios?: number;
+  readonly complete?: number;
 }
 
 /** Runs one of the searches of test/crash/main.ts; rejects with what it found when a promise was broken. */
@@ -29,6 +33,7 @@ export async function runSearch(name: string, seed: number, ...options: string[]
       "crash states, of these inside of a recovery": result.inRecovery,
       "crash states, operations that left them": result.operations,
     });
+    if (result.schedules !== undefined) addFigures({ "crash states, schedules of two threads": result.schedules });
     return result;
   } catch (error) {
     const { stdout, stderr } = error as { stdout?: string; stderr?: string };
