@@ -26,8 +26,8 @@ const sleep: Wait = (words, at, value) => {
 };
 
 /**
- * Where a thread waits in this isolate, and what it does when it comes to a lock or a gate, or has left a lock. Both are
- * replaced by tests only, which let another thread go on there. Asking for `pass` costs 0.6 ns of the 8 of a lock.
+ * Where a thread waits in this isolate, and what it does when it comes to a lock or a gate, or has left a lock: tests
+ * replace them, and let another thread go on there. Asking for `pass` costs 0.6 ns, of 8 that a lock takes.
  */
 export const waiting: { wait: Wait; pass: (() => void) | undefined } = { wait: sleep, pass: undefined };
 

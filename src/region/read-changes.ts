@@ -36,7 +36,9 @@ export function readChanges(core: RegionCore, owners: Iterable<number> | undefin
     const found = newInstance(record, core.shape.pageBytes, core.arena);
     const line = core.owners.lineOf(owner);
     const state = core.known.byLine.get(line) ?? new InstanceState(found, core, line);
-    isTreeChanged ||= state.owner !== owner || state.isPending !== (record.state === recordState.pending);
+    // What is known, not `state.isPending`: that would catch up in here, and older records would replace newer ones.
+    const wasPending = state.known.state === recordState.pending;
+    isTreeChanged ||= state.owner !== owner || wasPending !== (record.state === recordState.pending);
     unname(core, state);
     state.become(found);
     core.known.byLine.set(state.line, state);
