@@ -72,6 +72,13 @@ describe(`a crash leaves the state before or after (PERDURE_SEED=${seed})`, { co
     });
   }
 
+  test("a kill at any store with two threads that take turns at every load", async (t) => {
+    // Where both learn of changes of the other's again and again.
+    const scenario = ["--scenario", "two snapshots in a row against two writes"];
+    const result = await search(t, "steps-kill", "--loads", "--states", "Infinity", ...scenario);
+    assert.equal(result.complete, 1, "all schedules were run");
+  });
+
   test("every call that stores, flushes or fences was the last one before a crash", async (t) => {
     const { missing = {} } = await search(t, "sites-kill", "--states", "6000");
     const sites = everySite().size;

@@ -2,7 +2,7 @@
  * Runs crash tests from the command line:
  *
  *     node dist/test/crash/main.js SEARCH [--seed N] [--states N] [--seconds N] [--cpu-seconds N] [--exhaustive N]
- *         [--scenario NAME] [--preemptions N] [--schedule TEXT]
+ *         [--scenario NAME] [--preemptions N] [--loads] [--schedule TEXT]
  *
  * SEARCH is one of `searches`. Exit code 0: clean, the last line counts in JSON what was done. 3: a promise was broken,
  * which is what a planted mutant must lead to.
@@ -41,8 +41,9 @@ const searches: Readonly<Record<string, Search>> = {
 function runChosenSteps(model: ModelName, seed: number, budget: Budget): Tally {
   const { scenario, schedule } = values;
   const names = scenario === undefined ? Object.keys(steppedScenarios) : [scenario];
-  if (schedule !== undefined) return runSchedule(model, seed, names[0], schedule);
-  return runSteps(model, seed, { ...budget, preemptions: Number(values.preemptions) }, names);
+  const steps = { ...budget, preemptions: Number(values.preemptions), loads: values.loads };
+  if (schedule !== undefined) return runSchedule(model, seed, steps, [names[0], schedule]);
+  return runSteps(model, seed, steps, names);
 }
 
 function chosenLayers(): typeof layerScenarios {
@@ -76,6 +77,7 @@ const { values, positionals } = parseArgs({
     scenario: { type: "string" },
     preemptions: { type: "string", default: "2" },
     schedule: { type: "string" },
+    loads: { type: "boolean", default: false },
   },
 });
 const [, search, model] = /^(\w+)-(kill|power)$/.exec(positionals[0]) ?? [];

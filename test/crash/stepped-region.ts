@@ -17,6 +17,8 @@ import { REFUSED, steppedScenarios } from "./stepped-scenarios.ts";
 export interface StepTask {
   readonly scenario: string;
   readonly handle: SharedHandle;
+  /** Every load is a step, also of a thread that stores. */
+  readonly loads: boolean;
   /** The clock of all threads stands still: two images that differ in a time only would be two states. */
   readonly now: number;
 }
@@ -59,6 +61,6 @@ serveSteps<StepTask, JoinedRegion>({
     }
   },
   view: viewOf,
-  stepsAtLoads: (name, { scenario }) => operationOf(name, scenario).name.startsWith("read"),
+  stepsAtLoads: (name, { scenario, loads }) => loads || operationOf(name, scenario).name.startsWith("read"),
   isStep: (event) => event.kind !== "flush" && !isEpoch(event),
 });

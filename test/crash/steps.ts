@@ -39,6 +39,8 @@ export interface StepsTally extends Tally {
 /** How many schedules are run: all with so many preemptions, as far as the time of a processor allows. */
 export interface StepsBudget extends Budget {
   readonly preemptions: number;
+  /** Every load is a step, too. */
+  readonly loads: boolean;
 }
 
 /** Runs the schedules of scenarios, those with fewer preemptions first. @throws Violation */
@@ -52,7 +54,7 @@ export function runSteps(model: ModelName, seed: number, budget: StepsBudget, na
     // What one scenario leaves of its share the others have.
     const began = process.cpuUsage();
     const goesOn = goesOnUntil(judge.tally, { ...budget, cpuSeconds: left / (names.length - at) });
-    const search = new Search(threads, name, { model, judge, dice, exhaustive: budget.exhaustive });
+    const search = new Search(threads, name, { ...budget, model, judge, dice });
     let isComplete = true;
     for (const run of schedulesWithin(budget.preemptions, (schedule) => search.run(schedule))) {
       counts.schedules++;
@@ -68,11 +70,16 @@ export function runSteps(model: ModelName, seed: number, budget: StepsBudget, na
 }
 
 /** Runs one schedule of a scenario, and tells what happened in it. @throws Violation */
-export function runSchedule(model: ModelName, seed: number, name: string, text: string): StepsTally {
+export function runSchedule(
+  model: ModelName,
+  seed: number,
+  budget: StepsBudget,
+  [name, text]: readonly [name: string, schedule: string],
+): StepsTally {
   using threads = new SteppedThreads<StepTask>(program);
   const dice = new EventDice(seed);
   const judge = new Judge(() => dice.next());
-  const search = new Search(threads, name, { model, judge, dice, exhaustive: undefined });
+  const search = new Search(threads, name, { ...budget, model, judge, dice });
   const run = search.execute(parseSchedule(text));
   for (const line of describeRun(run)) process.stdout.write(`${line}\n`);
   search.judge(run);
@@ -118,7 +125,8 @@ interface Tools {
   readonly model: ModelName;
   readonly judge: Judge;
   readonly dice: EventDice;
-  readonly exhaustive: number | undefined;
+  readonly exhaustive?: number;
+  readonly loads: boolean;
 }
 
 /** The runs of one scenario. */
@@ -151,7 +159,8 @@ class Search {
     const region = new PageRegion(memory, attached);
     for (const operation of setup) perform({ recording, region, world: this.#world }, operation);
     const handle = attached.handle.share();
-    threads.prepare({ image: buffer, buffers: buffersIn(handle), task: { scenario: name, handle, now: Date.now() } });
+    const task = { scenario: name, handle, loads: tools.loads, now: Date.now() };
+    threads.prepare({ image: buffer, buffers: buffersIn(handle), task });
     this.#model = crashModel(tools.model, threads.startImage, () => tools.dice.next(), tools.exhaustive);
   }
 
