@@ -5,6 +5,9 @@ import type { Schedule, Step } from "./schedule.ts";
 import { order, ResultText, type StartData, type Subject, type ThreadResult } from "./stepped-thread.ts";
 import { Turns } from "./turns.ts";
 
+/** In so many milliseconds what a thread that sleeps has begun in the background comes to an end. */
+const SETTLED_AFTER_MS = 200;
+
 /** What two threads work on. All of it is shared, and is put back before every run as it was when it was given. */
 export interface SteppedSubject<Task> {
   readonly image: SharedArrayBuffer;
@@ -97,6 +100,8 @@ export class SteppedThreads<Task> implements Disposable {
   /** Ends the threads. */
   [Symbol.dispose](): void {
     for (const port of this.#ports) port.close();
+    // Node 20 was seen to die where a worker ended while its code was still being optimized in the background.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SETTLED_AFTER_MS);
     for (const worker of this.#workers) void worker.terminate();
   }
 }
