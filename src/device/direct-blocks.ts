@@ -24,8 +24,8 @@ export interface DirectBlocks {
   /** Where memory that was taken stands. */
   addressOfDraft(draft: number): number;
   /**
-   * Puts memory that was taken, and filled, in the places of blocks from `first` on, in order. What stands there is 0 in
-   * `drafts` then; when this fails, the rest is still the caller's.
+   * Puts memory that was taken, and filled, in the places of blocks from `first` on, in order. What stands there is 0
+   * in `drafts` then; when this fails, the rest is still the caller's.
    */
   putAll(first: number, drafts: Float64Array, count: number): void;
   giveBack(draft: number): void;

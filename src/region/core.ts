@@ -1,4 +1,4 @@
-import { isPerdureError, PerdureError } from "../base/index.ts";
+import { assert, isPerdureError, PerdureError } from "../base/index.ts";
 import type { Memory } from "../memory/index.ts";
 import type { Analysis, FoundInstance } from "./analysis.ts";
 import { kind } from "./claim.ts";
@@ -24,6 +24,8 @@ import { buryThreads, makeParts, type SharedParts, watchParts } from "./shared-p
 import type { SharedWords } from "./shared-words.ts";
 import type { ThinChunks } from "./thin-chunks.ts";
 
+/** Who meets another thread in the middle of some instructions looks again, this often. */
+const MOST_LOOKS = 1_000_000;
 /** A page reserve that only overwriting may use, so that a full disk can still be written in place of itself. */
 const RESERVE_SHARE = 64;
 const MAX_RESERVE_PAGES = 256;
@@ -162,7 +164,11 @@ export class RegionCore {
     const growth = this.words.directoryGrowth;
     if (growth !== this.#seen.growth) readDirectoryPages(this);
     this.#seen.growth = growth;
-    readChanges(this, this.words.changesBetween(from, version));
+    // What is told next comes within some nanoseconds: who tells it holds the lock of the directory.
+    for (let looks = 0; !readChanges(this, this.words.changesBetween(from, this.#seen.directory)); looks++) {
+      assert(looks < MOST_LOOKS, "two that exchange what they are known by come to an end");
+      this.#seen.directory = this.words.directoryVersion;
+    }
   }
 
   /** Tells the other threads that the record of an owner was rewritten. Under the lock of the directory. */

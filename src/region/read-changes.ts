@@ -22,8 +22,11 @@ export function readDirectoryPages(core: RegionCore): void {
 /**
  * Makes the instances that a thread knows agree with the records that others have rewritten; without a list of owners,
  * with all records. It takes no lock: a record that is just being rewritten will be told of again.
+ *
+ * @returns false when it met two that are exchanging what they are known by: one of them stands on itself now, and no
+ * look-up through that would end. What they are told of next settles it.
  */
-export function readChanges(core: RegionCore, owners: Iterable<number> | undefined): void {
+export function readChanges(core: RegionCore, owners: Iterable<number> | undefined): boolean {
   const changed: InstanceState[] = [];
   const gone: number[] = [];
   let isTreeChanged = false;
@@ -53,6 +56,7 @@ export function readChanges(core: RegionCore, owners: Iterable<number> | undefin
     state.parent = core.known.byOwner.get(state.known.parent);
   }
   if (isTreeChanged || changed.some(({ known }) => known.state === recordState.pending)) readSaves(core);
+  return changed.every((state) => state.parent !== state);
 }
 
 function* allOwners(core: RegionCore): Generator<number, void, undefined> {

@@ -5,7 +5,7 @@ import { joinParts } from "../../src/region/shared-parts.ts";
 import type { RecordingMemory } from "../../src/testing/index.ts";
 
 /** What `share` gives away, without the memory: recorded memory is shared by other means than mappings. */
-export type SharedHandle = Omit<RegionHandle, "memory">;
+export type SharedHandle = Omit<RegionHandle, "id" | "memory">;
 
 /** A thread's use of a region. */
 export interface JoinedRegion {
