@@ -20,7 +20,7 @@ import { describeInstances, describeRegion } from "./support/region.ts";
 import { seed } from "./support/seed.ts";
 
 /** Of the bits of each image this share is tried, from another one on in each; 1 tries all. */
-const STRIDE = Number(process.env["PERDURE_STRIDE"] ?? 7);
+const STRIDE = Number(process.env["PERDURE_REPAIR_STRIDE"] ?? 7);
 const ROUNDS = 150;
 const CUT_OFF = 6;
 
