@@ -49,6 +49,34 @@ test("a page that a reader holds and the writer has replaced is refused, too", a
   await writer.close();
 });
 
+for (const { name, trims } of [
+  { name: "handed to the layer above", trims: false },
+  { name: "laid over those of the layer above", trims: true },
+]) {
+  test(`what was trimmed does not come back for a reader when its masks are ${name}`, async (t) => {
+    const path = join(memoryFolder(t), "region");
+    const writer = await Region.open(path, { create: true, size: "4M" });
+    const disk = writer.instance("test", "disk", { create: true });
+    for (const index of [0, 1]) disk.write(index, page(1));
+    disk.snapshot("bottom");
+    disk.free(0);
+    const middle = disk.snapshot("middle");
+    const reader = await Region.open(path, { readOnly: true });
+    const shown = reader.instance("test", "disk");
+    assert.deepEqual(shown.read(0), new Uint8Array(page(0)));
+    if (trims) disk.free(1);
+    middle.purge();
+    assert.deepEqual(disk.read(0), new Uint8Array(page(0)));
+    if (trims) assert.throws(() => shown.read(0), refusal("EBUSY"));
+    else assert.deepEqual(shown.read(0), new Uint8Array(page(0)));
+    await reader.close();
+    const again = await Region.open(path, { readOnly: true });
+    assert.deepEqual(again.instance("test", "disk").read(0), new Uint8Array(page(0)));
+    await again.close();
+    await writer.close();
+  });
+}
+
 /** A reader's memory in which somebody has his turn in the middle of every copy of a page. */
 class HalvingMemory extends MappedMemory {
   between: () => void = () => undefined;

@@ -360,6 +360,13 @@ export class RegionCore {
     return error;
   }
 
+  /** What a reader is told of a page, or of the masks that hide it, that it knows and that are withdrawn. */
+  replaced(index: number): PerdureError {
+    return new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.source}`, {
+      remedy: "open the region again to see it as it is now",
+    });
+  }
+
   /** @throws EBUSY when a handle holds the page */
   refusePinned(page: number): void {
     if (this.pins.has(page)) throw new PerdureError("EBUSY", `page ${page} is held by a Page handle`);

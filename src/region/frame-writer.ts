@@ -224,7 +224,7 @@ export class FrameWriter {
       claim = this.#claimShown(instance, index, page);
       if (claim === before) return;
     }
-    throw this.#replaced(index);
+    throw this.core.replaced(index);
   }
 
   /** The claim of a page that a reader was shown. @throws EBUSY when it is no page of the instance any longer */
@@ -234,13 +234,7 @@ export class FrameWriter {
     const owner = ownerOf(now.claim);
     const isSame = now.index === index && isOfLayers(instance, this.core.lenders.get(owner) ?? owner);
     if (isSame && (kindOf(now.claim) === kind.data || kindOf(now.claim) === kind.run)) return now.claim;
-    throw this.#replaced(index);
-  }
-
-  #replaced(index: number): PerdureError {
-    return new PerdureError("EBUSY", `the page at index ${index} was replaced by the writer of ${this.core.source}`, {
-      remedy: "open the region again to see it as it is now",
-    });
+    throw this.core.replaced(index);
   }
 
   #copyAsItIs(index: number, page: number, within: number, target: Uint8Array): void {

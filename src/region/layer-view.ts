@@ -1,5 +1,5 @@
 import type { Memory } from "../memory/index.ts";
-import { kind, kindOf } from "./claim.ts";
+import { kind, kindOf, ownerOf } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import { readEntry } from "./frame-table.ts";
 import type { InstanceState } from "./instance-state.ts";
@@ -78,7 +78,7 @@ export class LayerView {
     return count;
   }
 
-  /** True when the mask of a layer says that the one below is not asked. */
+  /** True when the mask of a layer of a writer says that the one below is not asked. */
   isMasked(layer: InstanceState, index: number): boolean {
     const { masksPerPage } = this.#core.shape;
     const table = Math.floor(index / masksPerPage);
@@ -92,27 +92,43 @@ export class LayerView {
     return false;
   }
 
-  /** A reader reads with pread(2): a hole of a full tmpfs is SIGBUS. For a writer that call were most of a look-up. */
+  // The claim first: what it says was stored together with its index, so an older index does not go with it.
   #isMaskPage(page: number, table: number): boolean {
-    const { shape } = this.#core;
-    if (this.#memory.readOnly) {
-      const { index, claim } = readEntry(this.#memory, shape, page);
-      return kindOf(claim) === kind.table && index === table;
-    }
-    // The claim first: what it says was stored together with its index, so an older index does not go with it.
-    const offset = shape.entryOffset(page);
+    const offset = this.#core.shape.entryOffset(page);
     return kindOf(this.#memory.load32(offset + 4)) === kind.table && this.#memory.load32(offset) === table;
+  }
+
+  /**
+   * As `isMasked`, for a reader, who knows where the masks of the layer at `at` stood when it opened. They count as long
+   * as they belong to it or to a layer above, to which a merge hands them. What is withdrawn may have been laid over
+   * other masks, which this reader does not know of; without them trimmed data would come back.
+   *
+   * @throws EBUSY when they are withdrawn
+   */
+  #isMaskedBeside(layers: readonly InstanceState[], at: number, index: number): boolean {
+    const { shape } = this.#core;
+    const table = Math.floor(index / shape.masksPerPage);
+    const page = layers[at].table(kind.table).get(table);
+    if (page === 0) return false;
+    const isSet = readMask(this.#memory, shape, page, maskOf(index, shape.masksPerPage));
+    const now = readEntry(this.#memory, shape, page);
+    const isTheirs = layers.slice(0, at + 1).some(({ owner }) => owner === ownerOf(now.claim));
+    if (isTheirs && kindOf(now.claim) === kind.table && now.index === table) return isSet;
+    throw this.#core.replaced(index);
   }
 
   /** `layers` are the instance and those below it that it can see, from the top down. */
   #lookThrough(layers: readonly InstanceState[], index: number): number {
     let page = 0;
     for (let k = layers.length - 1; k >= 0; k--) {
-      const layer = layers[k];
-      if (page !== 0 && this.isMasked(layer, index)) page = 0;
-      if (k > 0) page = layer.table(kind.data).get(index) || page;
+      if (page !== 0 && this.#hides(layers, k, index)) page = 0;
+      if (k > 0) page = layers[k].table(kind.data).get(index) || page;
     }
     return page;
+  }
+
+  #hides(layers: readonly InstanceState[], at: number, index: number): boolean {
+    return this.#memory.readOnly ? this.#isMaskedBeside(layers, at, index) : this.isMasked(layers[at], index);
   }
 
   /** The first index at which one of the layers has a page, masked or not. */
