@@ -1,8 +1,9 @@
 /** Hazard: a repair that does not say what became of an instance: what was lost, and where the rest of it is now. */
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { isPerdureError } from "../src/index.ts";
 import { kind, makeClaim } from "../src/region/claim.ts";
 import {
   analyze,
@@ -18,6 +19,7 @@ import { memoryFolder } from "./support/cli.ts";
 import { memoryOf, resealedGeometry, shapeOf, stateOf } from "./support/images.ts";
 import { closedLayers, closedReference, crashedLayers, crashedReference } from "./support/references.ts";
 import { describeInstances, openCopy, refusal } from "./support/region.ts";
+import { ThinMemory } from "./support/thin-memory.ts";
 
 /** Where the page at an index of an instance is. */
 function pageOf(image: Uint8Array, owner: number, index: number): number {
@@ -28,6 +30,18 @@ function claim(image: Uint8Array, page: number, [owner, kindNumber, index, revis
   const words = Uint32Array.of(index, makeClaim(page, index, kindNumber, revision, owner));
   image.set(new Uint8Array(words.buffer), shapeOf(image).entryOffset(page));
 }
+
+function zeroDirectory(image: Uint8Array): void {
+  const { directory } = closedReference();
+  for (const page of directory.slice(0, 2)) image.fill(0, page * 512, (page + 1) * 512);
+}
+
+/** What the analysis of a closed reference finds damaged. */
+const damages: readonly { name: string; damage: (image: Uint8Array) => void }[] = [
+  { name: "an entry", damage: (image) => void (image[shapeOf(image).entryOffset(pageOf(image, 2, 0)) + 4] ^= 1) },
+  { name: "a page of the directory", damage: (image) => zeroDirectory(image) },
+  { name: "the superblock", damage: (image) => void image.fill(0, 12, 200) },
+];
 
 interface Repaired {
   readonly report: RepairReport;
@@ -169,6 +183,42 @@ describe("a repair says what it did, and nothing is gone that was there", () => 
     assert.deepEqual(describeInstances(region), before);
     assert.equal(report.lossCount, 1);
   });
+});
+
+describe("a repair takes memory for what it stores, and for nothing else", () => {
+  test("a thin region stays thin", async (t) => {
+    const path = join(memoryFolder(t), "thin.region");
+    const region = await PageRegion.open(path, { create: true, size: "256M", thin: true });
+    region.instance("test", "a", { create: true }).write(0, Uint8Array.of(1));
+    await region.close();
+    const image = readFileSync(path).subarray(0, 2 ** 20);
+    const offset = shapeOf(image).entryOffset(pageOf(readFileSync(path), 2, 0));
+    const file = openSync(path, "r+");
+    writeSync(file, Uint8Array.of(image[offset + 4] ^ 1), 0, 1, offset + 4);
+    closeSync(file);
+    const before = statSync(path).blocks;
+    const report = await repairRegion(path);
+    assert.ok(report.mendCount > 0);
+    assert.ok(statSync(path).blocks - before <= 64, `${before} blocks became ${statSync(path).blocks}`);
+  });
+
+  for (const { name, damage } of damages) {
+    test(`${name}, in a file that was copied without its zeroes: no hole is touched, and a full file system is ENOSPC`, () => {
+      const { image } = closedReference();
+      damage(image);
+      const memory = ThinMemory.sparseCopy(image, 8192);
+      memory.roomBlocks = 0;
+      try {
+        repairMemory(memory);
+      } catch (error) {
+        assert.ok(isPerdureError(error, "ENOSPC"), String(error));
+        assert.deepEqual(memory.recording.image, image);
+        memory.roomBlocks = 1000;
+        repairMemory(memory);
+      }
+      assert.equal(analyze(memory).findingCount, 0);
+    });
+  }
 });
 
 describe("what is not repaired", () => {

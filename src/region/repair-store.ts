@@ -42,6 +42,7 @@ interface Changes {
  *
  * @param before the state record as it counts before the repair
  * @param sequence the highest one of the plan
+ * @throws ENOSPC when the backing lacks room for what is stored; nothing was stored then
  */
 export function storeRepair(
   memory: Memory,
@@ -50,6 +51,7 @@ export function storeRepair(
   before: RegionStateRecord,
   sequence: number,
 ): void {
+  allocateChanges(memory, planned);
   // The plan stands on the memory, so all of it is read before the first store.
   const changes = changesOf(memory, planned, shape);
   const geometry = planned.read(superblockHead.sizeBytes, geometryLayout.sizeBytes - superblockHead.sizeBytes);
@@ -73,6 +75,21 @@ export function storeRepair(
   storeState(memory, { ...after, sequence: sequence + 2 });
   storeHead(memory);
   memory.sync();
+}
+
+/** Holes elsewhere are none of a repair's: whoever opens a region fills those that it must not have. */
+function allocateChanges(memory: Memory, planned: PlannedMemory): void {
+  const { space } = memory;
+  if (space === undefined) return;
+  let run = { start: 0, end: superblockBytes };
+  for (const { offset, bytes } of planned.changes()) {
+    if (offset > run.end) {
+      space.allocate(run.start, run.end - run.start);
+      run = { start: offset, end: offset };
+    }
+    run.end = Math.max(run.end, offset + bytes.length);
+  }
+  space.allocate(run.start, run.end - run.start);
 }
 
 /** The state record that counts in a plan, where one does. */

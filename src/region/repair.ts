@@ -34,10 +34,12 @@ export interface RepairReport {
  * leaves a region that nobody opens and that the next repair finishes.
  *
  * @throws what opening a backing throws, LOCKED among it; UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
- * UNSUPPORTED_VERSION; CORRUPT when too little is left to repair, and then nothing was stored; EIO
+ * UNSUPPORTED_VERSION; CORRUPT when too little is left to repair and ENOSPC when there is no room for what is stored, and
+ * then nothing was stored; EIO
  */
 export async function repairRegion(source: string, options: RepairOptions = {}): Promise<RepairReport> {
-  const memory = new MappedMemory([Backing.open(source, options)]);
+  // What is read has no need of memory, and what is stored gets it.
+  const memory = new MappedMemory([Backing.open(source, { ...options, keepHoles: true })]);
   try {
     return repairMemory(memory);
   } finally {
