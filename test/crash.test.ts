@@ -20,6 +20,7 @@ const sitesLeftOut: Readonly<Record<string, string>> = {
   "region/repair-": "a repair plans on a copy, and what it stores is cut off everywhere in region-repair.test.ts",
   "region/planned-memory.js": "the copy that a repair plans on",
   "region/thin-chunks.js": "fills an array that is not on media",
+  "region/page-table.js": "empties a chunk of the page tables, which are not on media",
   "region/instance.js": "fills a buffer of the caller with zeroes, for a page that is not there",
   "region/page.js": "persists what a program stored through a view: content of a page, which may tear",
   "region/region.js": "sync() makes durable what every operation has made durable before it returned",
