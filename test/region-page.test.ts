@@ -1,8 +1,14 @@
 /** Hazard: a page that moves, or becomes another's, while a program has its bytes in hand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Instance, PageRegion } from "../src/region/index.ts";
+import { PerdureError } from "../src/base/index.ts";
+import { RegionCore } from "../src/region/core.ts";
+import { FrameWriter } from "../src/region/frame-writer.ts";
+import { analyze, type Instance, PageRegion } from "../src/region/index.ts";
+import { waiting } from "../src/region/locks.ts";
+import { sealAgain } from "../src/region/seals.ts";
 import { Recording, RecordingMemory } from "../src/testing/index.ts";
+import { memoryOf } from "./support/images.ts";
 import { afterClose, afterDeath, formattedImage, freshRegion, refusal } from "./support/region.ts";
 
 test("what is stored in a page's bytes is there after a death, without any call", () => {
@@ -74,6 +80,24 @@ test("every page of a run is held with it", () => {
   assert.throws(() => instance.freeRun(4), refusal("EBUSY"));
   tail[Symbol.dispose]();
   instance.freeRun(4);
+});
+
+test("a held page that cannot be sealed again, since its lock is never given back, is let go even so", (t) => {
+  const memory = memoryOf(formattedImage(320, { checksums: true }));
+  const core = RegionCore.open(memory, analyze(memory));
+  const writer = new FrameWriter(memory, core, 1);
+  const pages = [core.shape.firstPage, core.shape.firstPage + 1];
+  for (const page of pages) core.pins.hold(page);
+  core.names.words.fill(2);
+  const { wait } = waiting;
+  t.after(() => {
+    waiting.wait = wait;
+  });
+  waiting.wait = () => {
+    throw new PerdureError("POISONED", "whoever held it died");
+  };
+  assert.throws(() => sealAgain(writer, pages[0], 2), refusal("POISONED"));
+  assert.deepEqual([core.pins.own, ...pages.map((page) => core.pins.has(page))], [0, false, false]);
 });
 
 test("a page that was let go, or whose region was closed, has no bytes and persists nothing", () => {

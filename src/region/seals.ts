@@ -93,18 +93,23 @@ function unseal(memory: Memory, shape: Shape, page: number): void {
  * @throws EIO
  */
 export function sealAgain(writer: FrameWriter, first: number, pages: number): void {
-  let page = first;
+  const { pins } = writer.core;
+  let held = first;
   try {
-    for (; page < first + pages; page++) withSealLock(writer, page, () => letGoSealed(writer, page));
+    while (held < first + pages) {
+      withSealLock(writer, held, () => {
+        const page = held++;
+        pins.letGo(page);
+        if (!pins.has(page)) sealUnheld(writer, page);
+      });
+    }
   } finally {
-    // After an error the others are let go without a seal.
-    for (page++; page < first + pages; page++) writer.core.pins.letGo(page);
+    // After an error, be it of the lock itself, the others are let go without a seal.
+    for (; held < first + pages; held++) pins.letGo(held);
   }
 }
 
-function letGoSealed({ memory, core: { shape, pins } }: FrameWriter, page: number): void {
-  pins.letGo(page);
-  if (pins.has(page)) return;
+function sealUnheld({ memory, core: { shape } }: FrameWriter, page: number): void {
   persist(memory, shape.pageOffset(page), shape.pageBytes);
   sealPages(memory, shape, page, 1);
   memory.fence();
