@@ -105,6 +105,17 @@ describe("a region whose file was made shorter", { skip }, () => {
     assert.throws(() => kept.read(0), refusal("POISONED"));
   });
 
+  test("is not scrubbed as if it was damaged", async (t) => {
+    const path = join(memoryFolder(t), "region");
+    const region = await Region.open(path, { create: true, size: SIZE, pageSize: PAGE, checksums: true });
+    t.after(() => region.close());
+    const kept = region.instance("test", "kept", { create: true });
+    for (let index = 0; index < INDICES; index++) kept.write(index, new Uint8Array(PAGE).fill(index + 1));
+    truncateSync(path, SIZE / 4);
+    await assert.rejects(region.scrub(), refusal("MEMORY_LOST"));
+    await region.close().catch(() => {});
+  });
+
   test("is named with its sizes, hands out no more bytes, and leaves no mapping behind", async (t) => {
     const { path, region, kept } = await stamped(t);
     const page = kept.get(0);

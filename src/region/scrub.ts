@@ -47,7 +47,7 @@ export interface ScrubReport {
  * Walks all pages in the order in which they stand, and believes their claims as they are at that moment: so it may run
  * beside a writer. Stores nothing.
  *
- * @throws EINVAL, ENOENT, EIO, CLOSED; the reason of the signal
+ * @throws EINVAL, ENOENT, EIO, CLOSED, MEMORY_LOST; the reason of the signal
  */
 export async function scrubRegion(region: OpenRegion, options: ScrubOptions): Promise<ScrubReport> {
   const { memory, core } = region;
@@ -68,6 +68,8 @@ export async function scrubRegion(region: OpenRegion, options: ScrubOptions): Pr
     const mark = core.words.mark;
     const end = Math.min(page + step, mark);
     scrub.pages(page, end);
+    // Lost memory reads as zeroes: no damage, but nothing to be judged.
+    memory.refuseLost();
     onProgress?.({ donePages: end - first, pages: mark - first });
     await nextTurn();
   }
