@@ -5,7 +5,17 @@
 import assert from "node:assert/strict";
 import { type SpawnSyncReturns, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { isPerdureError, Region } from "../src/index.ts";
@@ -13,6 +23,7 @@ import { Backing, MappedMemory } from "../src/memory/index.ts";
 import { createMemfd } from "../src/os/index.ts";
 import { createRegion } from "../src/region/index.ts";
 import { asideOf, protectStart } from "../src/region/quarantine.ts";
+import { memoryFolder } from "./support/cli.ts";
 import { forgeState, stateOf } from "./support/images.ts";
 import { quarantineChild, steps } from "./support/quarantine-child.ts";
 import { refusal } from "./support/region.ts";
@@ -44,6 +55,23 @@ function asideIn(path: string): string {
 }
 
 describe("a region whose starts failed", () => {
+  test("and that is thin needs no room for all of the fresh one", async (t) => {
+    const path = join(memoryFolder(t), "kept.region");
+    const { bavail, bsize } = statfsSync(dirname(path));
+    const options = { ...open, size: bavail * bsize + 2 ** 30, pageSize: "2M", thin: true };
+    await (await Region.open(path, options)).close();
+    const file = openSync(path, "r+");
+    const image = new Uint8Array(4096);
+    readSync(file, image, 0, image.length, 0);
+    forgeState(image, { failedStarts: 3, state: 1 });
+    writeSync(file, image, 0, image.length, 0);
+    closeSync(file);
+    const region = await Region.open(path, open);
+    assert.equal(region.start.quarantined, asideIn(path));
+    assert.equal(region.info().thin, true);
+    await region.close();
+  });
+
   test("is put aside as it is, and a fresh one of its size takes its place", async (t) => {
     const { path } = await failingRegion(t);
     const [before, { ino }] = [readFileSync(path), statSync(path)];

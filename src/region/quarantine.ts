@@ -10,6 +10,7 @@ interface QuarantineOptions extends ProtectionOptions {
   readonly create?: boolean;
   readonly size?: number | string;
   readonly pageSize?: number | string;
+  readonly thin?: boolean;
 }
 
 /** Makes a region of the same name: complete, then `beforePublish`, then the name. */
@@ -53,7 +54,8 @@ export function protectStart<Options extends QuarantineOptions>(
   if (!create || !canBePutAside(source)) throw refusal;
   const { geometry } = readGeometry(memory);
   const size = parseSize(options.size ?? lengthBytes);
-  refuseWithoutRoom(refusal, source, size);
+  // A thin one takes no more than its metadata, and is refused while it is made.
+  if (options.thin !== true) refuseWithoutRoom(refusal, source, size);
   const aside = asideNameOf(source, new Date());
   const pageSize = options.pageSize ?? geometry.pageBytes;
   let isAside = false;
