@@ -31,6 +31,12 @@ describe("memory that is lost under a guarded mapping", { skip }, () => {
   });
 });
 
+test("another thread is told of the mapping that it shares, whichever handler is installed", { skip }, async (t) => {
+  const child = start(t, "borrow");
+  assert.equal(await child.line(), "lost: true,false");
+  assert.equal(await child.end(), 0);
+});
+
 describe("a signal that is not about guarded memory does what it did before", { skip }, () => {
   test("sent by another process, it ends this one", async (t) => {
     const child = start(t, "wait");

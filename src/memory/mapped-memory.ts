@@ -23,7 +23,7 @@ export interface SharedMemory {
     readonly kind: BackingKind;
     readonly isNamed: boolean;
     readonly address: bigint;
-    readonly guard: number;
+    readonly guard: bigint;
   }[];
 }
 
@@ -100,7 +100,7 @@ export class MappedMemory implements Memory {
     return {
       durable: this.durable,
       ranges: this.ranges.map(({ source, backing: { fd, kind, isNamed }, mapping: { address, guard } }) => {
-        return { source, fd, kind, isNamed, address, guard: guard.entry };
+        return { source, fd, kind, isNamed, address, guard: guard.entryAddress };
       }),
     };
   }

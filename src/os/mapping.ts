@@ -10,7 +10,7 @@ const MACHINE_PAGE_BYTES = 4096;
 /** Where a mapping and its guard are, for another thread of the process. */
 export interface SharedMapping {
   readonly address: bigint;
-  readonly guard: number;
+  readonly guard: bigint;
 }
 
 /** One mmap of a whole file or device. It owns the views it gave out: they are detached before it is unmapped. */

@@ -20,6 +20,7 @@ const maxGuards = tableBytes / entryBytes - 1;
 
 /** A table that all threads share; each has views of its own. */
 interface Table {
+  readonly address: bigint;
   readonly words: Int32Array;
   readonly pairs: BigInt64Array;
 }
@@ -43,25 +44,31 @@ export class SigbusGuard implements Disposable {
   #words: Int32Array = neverLost;
   /** Which of the words is the mark. */
   #lost = 0;
+  /** The table, for the thread that made the guard. */
   readonly #table: Table | undefined;
-  /** Where it stands in the table; 0 for nowhere. */
-  readonly entry: number;
-  readonly #isOwner: boolean;
+  /** Where it stands in the table. */
+  readonly #entry: number = 0;
+  /** The same in the address space of the process, for other threads: there may be several tables. 0 for nowhere. */
+  readonly entryAddress: bigint;
 
-  /** With `borrowed` it is the guard of another thread, at that entry. @throws EBUSY when the table is full */
-  constructor(address: bigint, lengthBytes: number, borrowed?: number) {
-    this.#table = installed();
-    this.#isOwner = borrowed === undefined;
-    this.isActive = this.#table !== undefined && borrowed !== 0;
-    this.entry = borrowed ?? (this.#table === undefined ? 0 : takeEntry(this.#table));
-    if (this.#table === undefined || this.entry === 0) return;
-    this.#words = this.#table.words;
-    this.#lost = (this.entry + sigbusTable.lost) / 4;
-    if (!this.#isOwner) return;
-    this.#words[this.#lost] = 0;
-    // The end comes last: until then no address lies in the range.
-    this.#setPair(this.#table, sigbusTable.begin, address);
-    this.#setPair(this.#table, sigbusTable.end, address + BigInt(lengthBytes));
+  /** With `borrowed` it is the guard of another thread, of that address. @throws EBUSY when the table is full */
+  constructor(address: bigint, lengthBytes: number, borrowed?: bigint) {
+    this.#table = borrowed === undefined ? installed() : undefined;
+    this.entryAddress = borrowed ?? 0n;
+    if (this.#table !== undefined) {
+      this.#entry = takeEntry(this.#table);
+      this.entryAddress = this.#table.address + BigInt(this.#entry);
+      this.#words = this.#table.words;
+      this.#lost = (this.#entry + sigbusTable.lost) / 4;
+      this.#words[this.#lost] = 0;
+      // The end comes last: until then no address lies in the range.
+      this.#setPair(this.#table, sigbusTable.begin, address);
+      this.#setPair(this.#table, sigbusTable.end, address + BigInt(lengthBytes));
+    } else if (this.entryAddress !== 0n) {
+      this.#words = new Int32Array(viewAddress(this.entryAddress, entryBytes));
+      this.#lost = sigbusTable.lost / 4;
+    }
+    this.isActive = this.entryAddress !== 0n;
   }
 
   /** One plain load, so that it can be asked after every operation. A fault is handled before the loads after it. */
@@ -71,18 +78,18 @@ export class SigbusGuard implements Disposable {
 
   /** Must come before the mapping ends: its addresses may be somebody else's then. */
   [Symbol.dispose](): void {
-    if (this.#table === undefined || this.#words === neverLost) return;
+    if (this.#words === neverLost) return;
     // The entry may be another's in a moment.
     this.#words = neverLost;
     this.#lost = 0;
-    if (!this.#isOwner) return;
+    if (this.#table === undefined) return;
     this.#setPair(this.#table, sigbusTable.end, 0n);
     this.#setPair(this.#table, sigbusTable.begin, 0n);
-    Atomics.store(this.#table.words, (this.entry + sigbusTable.taken) / 4, 0);
+    Atomics.store(this.#table.words, (this.#entry + sigbusTable.taken) / 4, 0);
   }
 
   #setPair({ pairs }: Table, field: number, value: bigint): void {
-    Atomics.store(pairs, (this.entry + field) / 8, value);
+    Atomics.store(pairs, (this.#entry + field) / 8, value);
   }
 }
 
@@ -153,6 +160,7 @@ function install(previous: bigint): bigint {
 }
 
 function tableAt(handler: bigint): Table {
-  const buffer = viewAddress(handler + BigInt(codeBytes), tableBytes);
-  return { words: new Int32Array(buffer), pairs: new BigInt64Array(buffer) };
+  const address = handler + BigInt(codeBytes);
+  const buffer = viewAddress(address, tableBytes);
+  return { address, words: new Int32Array(buffer), pairs: new BigInt64Array(buffer) };
 }

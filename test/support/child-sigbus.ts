@@ -91,6 +91,28 @@ function installForeign(handler: bigint): void {
   exchangeSignalAction(SIGBUS, action, ACTION_BYTES);
 }
 
+/**
+ * Two handlers of ours with a table each, as two threads make them that are the first at the same moment. What a thread
+ * borrows is a guard in the one table or the other.
+ */
+function borrow(): string {
+  const none = Buffer.alloc(ACTION_BYTES);
+  const files = ["lost", "kept"].map((name) => createMemfd(name));
+  for (const fd of files) ftruncateSync(fd, SIZE);
+  using lost = new Mapping(files[0], SIZE, "shared");
+  const first = exchangeSignalAction(SIGBUS, none, ACTION_BYTES);
+  using kept = new Mapping(files[1], SIZE, "shared");
+  exchangeSignalAction(SIGBUS, first, ACTION_BYTES);
+  const borrowed = [lost, kept].map(
+    ({ address, guard }, k) => new Mapping(files[k], SIZE, "shared", { address, guard: guard.entryAddress }),
+  );
+  ftruncateSync(files[0], 0);
+  new Uint8Array(lost.view(0, SIZE))[5] = 1;
+  const marks = borrowed.map(({ guard }) => guard.isLost);
+  for (const one of borrowed) one[Symbol.dispose]();
+  return `lost: ${marks.join()}`;
+}
+
 /** `exit_group(42)`: mov edi, 42; mov eax, 231; syscall. */
 function exitingHandler(): bigint {
   const address = mapAnonymous(4096);
@@ -106,6 +128,8 @@ const commands: Readonly<Record<string, (...args: string[]) => void>> = {
     say(`main: ${storm()}`);
     worker.on("exit", (code) => say(`worker: exit code ${code}`));
   },
+  /** Borrows guards of two tables. */
+  borrow: () => say(borrow()),
   /** Waits for a signal from outside, with the guard in place. */
   wait: (before) => {
     if (before === "ignored") installForeign(SIG_IGN);
