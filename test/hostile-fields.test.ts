@@ -238,6 +238,28 @@ for (const [name, { image, directory }] of Object.entries(layers)) {
   });
 }
 
+test("guarantees of more pages than there are, alone or together, are refused, and ended by a repair", () => {
+  const { image, directory } = closedReference();
+  for (const quotas of [[2 ** 32], [2 ** 32 + 1], [2 ** 53 - 1], [pages - 1, 2], [1, pages]]) {
+    const forged = image.slice();
+    quotas.forEach((quotaMinPages, k) => {
+      for (const slot of [directory[2 * k] * 512, directory[2 * k + 1] * 512]) {
+        resealed(forged, slot, recordLayout, (bytes) => {
+          recordLayout.fields.quotaMinPages.write(new DataView(bytes.buffer, bytes.byteOffset), quotaMinPages);
+        });
+      }
+    });
+    const label = `guarantees of ${quotas.join(" and ")}`;
+    const { findings } = analyze(memoryOf(forged.slice()));
+    assert.ok(
+      findings.some(({ problem, owner }) => problem === "quota" && owner === 1 + quotas.length),
+      label,
+    );
+    assert.equal(exercise(forged.slice(), label), false);
+    assert.ok(exerciseRepair(forged, label));
+  }
+});
+
 test("parents in a ring of any length are refused, and cut by a repair", () => {
   const { image, directory } = layers["closed"];
   for (const length of [2, 3, 4, 5]) {

@@ -19,7 +19,7 @@ import { areMasksSound } from "./masks.ts";
 import { ChunkArena } from "./page-table.ts";
 import { DirectoryFinder, readRecords, recordsChecksum } from "./read-directory.ts";
 import { FrameReader } from "./read-frames.ts";
-import { settleLayers } from "./settle-layers.ts";
+import { refuseOverpromised, settleLayers } from "./settle-layers.ts";
 
 /**
  * Reads superblock, directory and frame table once and derives everything else. Stores nothing, is bounded by the
@@ -62,6 +62,7 @@ export function* analyzing(memory: Memory, findings: Findings = new Findings()):
   if (wasClosed) verifyDirectory(memory, shape, directoryPages, state, findings);
   const { instances, sequence } = readRecords(memory, shape, directoryPages, plan, findings, arena);
   settleLayers(instances, geometry.version, plan, findings);
+  refuseOverpromised(instances, shape.pages, findings);
   const maskPages: number[] = [];
   const derived = { instances, directoryPages, freePages, arena, plan, recovered, findings, maskPages };
   yield* new FrameReader({ table, shape, marked, ...derived }).read();

@@ -13,6 +13,7 @@
  * - `mark`: a claim above the high-water mark
  * - `record`: a record that cannot be read or makes no sense
  * - `parent`, `writable-parent`: a parent that does not exist or loops, one that is no snapshot
+ * - `quota`: a guarantee of pages that there are not
  * - `mask`: one bit of a pair
  */
 export type Problem =
@@ -34,6 +35,7 @@ export type Problem =
   | "record"
   | "parent"
   | "writable-parent"
+  | "quota"
   | "mask";
 
 /** One thing on media that no crash leaves behind. */

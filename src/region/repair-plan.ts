@@ -10,7 +10,14 @@ import { eraseAboveMark, forgetClose, mendChecksums, mendMasks } from "./repair-
 import { findDirectoryPages, mendDirectoryPages } from "./repair-directory.ts";
 import { mendDirectoryEntries, mendEntries, mendMetadata } from "./repair-entries.ts";
 import { Mends, Patient } from "./repair-patient.ts";
-import { completeDirectory, mendOwners, mendParents, mendRecords, mendWritableParents } from "./repair-records.ts";
+import {
+  completeDirectory,
+  mendOwners,
+  mendParents,
+  mendQuotas,
+  mendRecords,
+  mendWritableParents,
+} from "./repair-records.ts";
 import { Shelf } from "./repair-shelf.ts";
 import { mendSuperblock } from "./repair-superblock.ts";
 
@@ -34,6 +41,7 @@ const steps: readonly ((patient: Patient, shelf: Shelf) => void)[] = [
   mendOwners,
   mendParents,
   mendWritableParents,
+  mendQuotas,
   mendEntries,
   mendKinds,
   mendNames,

@@ -96,6 +96,17 @@ export function mendWritableParents(patient: Patient): void {
   }
 }
 
+/** Guarantees of pages that there are not. */
+export function mendQuotas(patient: Patient): void {
+  for (const { owner = 0 } of patient.found("quota")) {
+    const record = recordOf(patient, owner);
+    if (record === undefined) continue;
+    patient.writeRecord({ ...record, quotaMinPages: 0 });
+    const text = `is guaranteed no pages now: there is no room for ${record.quotaMinPages}`;
+    patient.did("directory", text, { owner, isLoss: true });
+  }
+}
+
 // ---- what is left of a record ------------------------------------------------------------------------------
 
 interface Mended {

@@ -124,6 +124,23 @@ function endDeleting(instances: Instances): void {
   }
 }
 
+/**
+ * A guarantee is given where there is room for it, so all of them together are never more pages than there are. Where
+ * they are, those of the highest owners are too many.
+ */
+export function refuseOverpromised(instances: Instances, pages: number, findings: Findings): void {
+  let left = pages;
+  for (const { owner, ends, record } of instances.values()) {
+    if (ends || record.state === recordState.deleting || record.state === recordState.deleted) continue;
+    const { quotaMinPages } = record;
+    if (quotaMinPages <= left) left -= quotaMinPages;
+    else {
+      const [expected, found] = [`at most ${left} pages guaranteed`, `${quotaMinPages}`];
+      findings.add({ where: "directory", problem: "quota", owner, expected, found });
+    }
+  }
+}
+
 // What a layer stands on never changes: it is a snapshot, or hidden.
 function refuseWritableParents(instances: Instances, findings: Findings): void {
   for (const instance of instances.values()) {
