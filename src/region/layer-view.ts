@@ -99,9 +99,9 @@ export class LayerView {
   }
 
   /**
-   * As `isMasked`, for a reader, who knows where the masks of the layer at `at` stood when it opened. They count as long
-   * as they belong to it or to a layer above, to which a merge hands them. What is withdrawn may have been laid over
-   * other masks, which this reader does not know of; without them trimmed data would come back.
+   * As `isMasked`, for a reader, who knows where the masks of the layer at `at` stood when it opened. They count as
+   * long as they belong to it or to a layer above, to which a merge hands them. What is withdrawn may have been laid
+   * over other masks, which this reader does not know of; without them trimmed data would come back.
    *
    * @throws EBUSY when they are withdrawn
    */

@@ -34,8 +34,8 @@ export interface RepairReport {
  * leaves a region that nobody opens and that the next repair finishes.
  *
  * @throws what opening a backing throws, LOCKED among it; UNFORMATTED, FOREIGN_DATA, UNKNOWN_FORMAT,
- * UNSUPPORTED_VERSION; CORRUPT when too little is left to repair and ENOSPC when there is no room for what is stored, and
- * then nothing was stored; EIO
+ * UNSUPPORTED_VERSION; CORRUPT when too little is left to repair, ENOSPC when there is no room for what is to be
+ * stored, and then nothing was stored; EIO
  */
 export async function repairRegion(source: string, options: RepairOptions = {}): Promise<RepairReport> {
   // What is read has no need of memory, and what is stored gets it.

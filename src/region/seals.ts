@@ -96,10 +96,10 @@ export function sealAgain(writer: FrameWriter, first: number, pages: number): vo
   const { pins } = writer.core;
   let held = first;
   try {
-    while (held < first + pages) {
-      withSealLock(writer, held, () => {
-        const page = held++;
+    for (let page = first; page < first + pages; page++) {
+      withSealLock(writer, page, () => {
         pins.letGo(page);
+        held = page + 1;
         if (!pins.has(page)) sealUnheld(writer, page);
       });
     }
