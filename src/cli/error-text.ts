@@ -1,5 +1,6 @@
 import { ArgumentParseError, ArgumentScannerError, formatMessageForArgumentScannerError } from "@stricli/core";
 import { ERRORS, isPerdureError, PerdureError } from "../base/index.ts";
+import { printable } from "./output.ts";
 
 /** What a user is told about an error. */
 interface ToldError {
@@ -21,7 +22,9 @@ const PLAIN = "\u001B[39m\u001B[22m";
 export function describeError(error: unknown, { json, color }: ErrorStyle): string {
   const told = toldError(error);
   if (json) return JSON.stringify({ error: told });
-  return `perdure: ${told.code}: ${told.message}${color ? PLAIN : ""}\n  ${told.remedy}`;
+  // A stack has lines of its own; in everything else names of the media may stand.
+  const message = told.code === "DEFECT" ? told.message : printable(told.message);
+  return `perdure: ${told.code}: ${message}${color ? PLAIN : ""}\n  ${printable(told.remedy)}`;
 }
 
 /** What a misspelt command or flag is told as. */

@@ -14,6 +14,11 @@ export function print(stream: NodeJS.WriteStream, ...lines: readonly string[]): 
   stream.write(`${lines.join("\n")}\n`);
 }
 
+/** Writes what came of a command. Names stand in it, so what would steer a terminal is escaped; no colours. */
+export function tell(stream: NodeJS.WriteStream, ...lines: readonly string[]): void {
+  print(stream, ...lines.map(printable));
+}
+
 /** Writes one value as JSON; what is undefined is null, so that every field is always there. */
 export function printJson(stream: NodeJS.WriteStream, value: unknown): void {
   print(stream, JSON.stringify(value, nullForUndefined, 2));

@@ -4,7 +4,7 @@ import type { Disk, Region, RegionOptions } from "../index.ts";
 import { type Log, NbdServer, type NbdServerOptions, takeActivationFds } from "../nbd/index.ts";
 import type { CliContext } from "./context.ts";
 import { openForWriting, runningOwner } from "./open-region.ts";
-import { jsonLine, print } from "./output.ts";
+import { jsonLine, print, printable, tell } from "./output.ts";
 import { describeStart } from "./start-text.ts";
 import { stopSignal } from "./stop-signal.ts";
 
@@ -81,7 +81,7 @@ function openDisks(region: Region, { wanted, others, source }: ServePlan, stderr
   for (const { name, sizeBytes } of wanted) {
     const disk = region.disks.open(name, { create: !region.readOnly, size: sizeBytes });
     if (disk.sizeBytes === sizeBytes) continue;
-    print(stderr, `the disk "${name}" is there and keeps its size, ${formatSize(disk.sizeBytes)}`);
+    tell(stderr, `the disk "${name}" is there and keeps its size, ${formatSize(disk.sizeBytes)}`);
   }
   if (others) for (const { name } of region.disks.list()) names.add(name);
   const disks = [...names].map((name) => region.disks.open(name));
@@ -126,14 +126,16 @@ function defaultSocket(source: string): string {
 
 function describeReady(disk: Disk, uri: string, json: boolean): string {
   const { name, sizeBytes, allocatedBytes, readOnly } = disk;
-  return json ? jsonLine({ event: "ready", disk: name, uri, sizeBytes, allocatedBytes, readOnly }) : `ready ${uri}`;
+  return json
+    ? jsonLine({ event: "ready", disk: name, uri, sizeBytes, allocatedBytes, readOnly })
+    : printable(`ready ${uri}`);
 }
 
 /** Trouble with clients is worth a line; their coming and going is not. */
 function logTo(stderr: NodeJS.WriteStream): Log {
-  const tell = (fields: object, message: string): void => {
+  const log = (fields: object, message: string): void => {
     const { err } = fields as { err?: Error };
-    print(stderr, `perdure: ${message}${err === undefined ? "" : `: ${err.message}`}`);
+    tell(stderr, `perdure: ${message}${err === undefined ? "" : `: ${err.message}`}`);
   };
-  return { debug() {}, info() {}, warn: tell, error: tell };
+  return { debug() {}, info() {}, warn: log, error: log };
 }

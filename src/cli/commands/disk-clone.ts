@@ -1,6 +1,6 @@
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk clone`: makes a disk of a snapshot. */
 export async function diskClone(
@@ -12,5 +12,5 @@ export async function diskClone(
 ): Promise<void> {
   using region = await openForWriting(source);
   region.disks.open(snapshot).clone(name);
-  print(context.process.stderr, `made the disk "${name}"; it shares all blocks with the snapshot "${snapshot}"`);
+  tell(context.process.stderr, `made the disk "${name}"; it shares all blocks with the snapshot "${snapshot}"`);
 }

@@ -1,7 +1,7 @@
 import { formatSize, PerdureError } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk create`: makes a disk. */
 export async function diskCreate(
@@ -13,5 +13,5 @@ export async function diskCreate(
   using region = await openForWriting(source);
   if (region.disks.has(name)) throw new PerdureError("EEXIST", `${source} has a disk "${name}" already`);
   const disk = region.disks.open(name, { create: true, size: flags.size });
-  print(context.process.stderr, `made the disk "${name}" of ${formatSize(disk.sizeBytes)}`);
+  tell(context.process.stderr, `made the disk "${name}" of ${formatSize(disk.sizeBytes)}`);
 }

@@ -1,7 +1,7 @@
 import { formatSize } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk grow`: makes a disk larger. */
 export async function diskGrow(
@@ -14,5 +14,5 @@ export async function diskGrow(
   const disk = region.disks.open(name);
   const before = disk.sizeBytes;
   disk.grow(flags.size);
-  print(context.process.stderr, `the disk "${name}" grew from ${formatSize(before)} to ${formatSize(disk.sizeBytes)}`);
+  tell(context.process.stderr, `the disk "${name}" grew from ${formatSize(before)} to ${formatSize(disk.sizeBytes)}`);
 }

@@ -1,7 +1,7 @@
 import { formatSize } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
-import { formatTime, print, printable, printJson, printTable } from "../output.ts";
+import { formatTime, printable, printJson, printTable, tell } from "../output.ts";
 
 /** `perdure disk ls`: the disks of a region. */
 export async function diskLs(context: CliContext, flags: { json?: boolean }, source: string): Promise<void> {
@@ -10,7 +10,7 @@ export async function diskLs(context: CliContext, flags: { json?: boolean }, sou
   await region.close();
   const { stdout, stderr } = context.process;
   if (flags.json === true) return printJson(stdout, disks);
-  if (disks.length === 0) return print(stderr, `${source} has no disks; make one with \`perdure disk create\``);
+  if (disks.length === 0) return tell(stderr, `${source} has no disks; make one with \`perdure disk create\``);
   const columns = [
     { head: "DISK" },
     { head: "SIZE", align: "right" },

@@ -1,6 +1,6 @@
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk promote`: puts a snapshot or a clone in the place of a disk. */
 export async function diskPromote(
@@ -12,7 +12,7 @@ export async function diskPromote(
 ): Promise<void> {
   using region = await openForWriting(source);
   region.disks.open(promoted).promote(region.disks.open(name));
-  print(
+  tell(
     context.process.stderr,
     `"${name}" is what "${promoted}" holds; what it was before can be brought back:`,
     `  perdure disk undelete ${source} ${name} --as NEW-NAME`,

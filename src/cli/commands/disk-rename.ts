@@ -1,6 +1,6 @@
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk rename`: gives a disk another name. */
 export async function diskRename(
@@ -12,5 +12,5 @@ export async function diskRename(
 ): Promise<void> {
   using region = await openForWriting(source);
   region.disks.open(name).rename(to);
-  print(context.process.stderr, `the disk "${name}" is "${to}" now`);
+  tell(context.process.stderr, `the disk "${name}" is "${to}" now`);
 }

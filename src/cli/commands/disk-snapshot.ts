@@ -1,6 +1,6 @@
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk snapshot`: keeps a disk as it is now under another name. */
 export async function diskSnapshot(
@@ -12,5 +12,5 @@ export async function diskSnapshot(
 ): Promise<void> {
   using region = await openForWriting(source);
   region.disks.open(name).snapshot(snapshot);
-  print(context.process.stderr, `"${snapshot}" is the disk "${name}" as it is now; it shares all blocks with it`);
+  tell(context.process.stderr, `"${snapshot}" is the disk "${name}" as it is now; it shares all blocks with it`);
 }

@@ -1,7 +1,7 @@
 import { PerdureError } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure disk undelete`: brings a deleted disk back. */
 export async function diskUndelete(
@@ -17,5 +17,5 @@ export async function diskUndelete(
     throw new PerdureError("EEXIST", `there is a disk of the name "${name}" again`, { remedy });
   }
   const disk = region.disks.undelete(name, flags);
-  print(context.process.stderr, `the disk "${disk.name}" is back`);
+  tell(context.process.stderr, `the disk "${disk.name}" is back`);
 }

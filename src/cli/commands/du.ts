@@ -1,7 +1,7 @@
 import { formatSize } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
-import { print, printable, printJson, printTable } from "../output.ts";
+import { printable, printJson, printTable, tell } from "../output.ts";
 
 interface Usage {
   readonly allocatedBytes: number;
@@ -24,7 +24,7 @@ export async function du(context: CliContext, flags: { json?: boolean }, source:
   await region.close();
   const { stdout, stderr } = context.process;
   if (flags.json === true) return printJson(stdout, { instances, deleted, hiddenBytes });
-  if (instances.length + deleted.length + hiddenBytes === 0) return print(stderr, `${source} is empty`);
+  if (instances.length + deleted.length + hiddenBytes === 0) return tell(stderr, `${source} is empty`);
   const columns = [
     { head: "OWN", align: "right" },
     { head: "SHARED", align: "right" },

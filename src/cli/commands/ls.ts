@@ -1,7 +1,7 @@
 import { formatSize } from "../../base/index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading } from "../open-region.ts";
-import { formatTime, print, printable, printJson, printTable } from "../output.ts";
+import { formatTime, printable, printJson, printTable, tell } from "../output.ts";
 
 /** `perdure ls`: every instance of a region. */
 export async function ls(
@@ -19,7 +19,7 @@ export async function ls(
   const { stdout, stderr } = context.process;
   if (flags.json === true) return printJson(stdout, instances);
   if (instances.length === 0)
-    return print(stderr, `${source} ${flags.deleted === true ? "keeps nothing that was deleted" : "is empty"}`);
+    return tell(stderr, `${source} ${flags.deleted === true ? "keeps nothing that was deleted" : "is empty"}`);
   const columns = [
     { head: "SUBSYSTEM" },
     { head: "NAME" },

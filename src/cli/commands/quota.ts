@@ -2,7 +2,7 @@ import { formatSize } from "../../base/index.ts";
 import type { Instance } from "../../index.ts";
 import type { CliContext } from "../context.ts";
 import { openForReading, openForWriting } from "../open-region.ts";
-import { print, printFacts, printJson } from "../output.ts";
+import { printFacts, printJson, tell } from "../output.ts";
 
 interface QuotaFlags {
   readonly min?: number;
@@ -22,7 +22,7 @@ export async function quota(context: CliContext, flags: QuotaFlags, source: stri
   const bytes = inBytes(instance, region.pageBytes);
   if (json === true) printJson(stdout, bytes);
   else if (isChange)
-    print(
+    tell(
       stderr,
       `"${name}": guaranteed ${describe(bytes.minBytes, "nothing")}, at most ${describe(bytes.maxBytes, "no limit")}`,
     );

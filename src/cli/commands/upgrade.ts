@@ -1,6 +1,6 @@
 import type { CliContext } from "../context.ts";
 import { openForWriting } from "../open-region.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 /** `perdure upgrade`: raises a region to the format version of this program. */
 export async function upgrade(context: CliContext, _flags: object, source: string): Promise<void> {
@@ -9,5 +9,5 @@ export async function upgrade(context: CliContext, _flags: object, source: strin
   region.upgrade();
   const { version } = region.info();
   const done = `${source} is of format version ${version}`;
-  print(context.process.stderr, before === version ? `${done} already` : `${done} now; it was ${before}`);
+  tell(context.process.stderr, before === version ? `${done} already` : `${done} now; it was ${before}`);
 }
