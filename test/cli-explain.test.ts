@@ -10,12 +10,14 @@ import { perdure, perdureJson } from "./support/cli.ts";
 
 describe("explain", () => {
   test("knows every error, every reason of a start and every exit code", async () => {
-    const codes = [...Object.keys(ERRORS), ...Object.keys(startReasons), ...Object.values(exitCode).map(String)];
+    const starts = ["warm", "recovered", "cold", "in-use", "quarantine", "refused", "read-only"];
+    const reasons = Object.keys(startReasons);
+    const codes = [...Object.keys(ERRORS), ...starts, ...reasons, ...Object.values(exitCode).map(String)];
     assert.deepEqual(
       explanations().map(({ code }) => code),
       codes,
     );
-    for (const code of ["owner-died", "3", "ENOSPC"]) {
+    for (const code of ["owner-died", "3", "ENOSPC", "warm", "recovered", "cold", "quarantine", "refused"]) {
       const [found, ...others] = await perdureJson<Explanation[]>("explain", code);
       assert.deepEqual([found.code, others], [code, []]);
       assert.deepEqual(Object.keys(found), ["code", "kind", "text", "remedy"]);

@@ -1,5 +1,5 @@
 import { ERRORS, PerdureError } from "../../base/index.ts";
-import { startReasons } from "../../region/index.ts";
+import { type PreflightOutcome, startReasons } from "../../region/index.ts";
 import type { CliContext } from "../context.ts";
 import { exitCodeTexts } from "../exit-code.ts";
 import { print, printJson, wrap } from "../output.ts";
@@ -8,10 +8,21 @@ const WIDTH = 78;
 /** A name that takes more changes than this is no slip of the hand. */
 const MAX_SLIPS = 3;
 
+/** What `serve` says of its start, and `preflight` of the next one. */
+const starts: Readonly<Record<PreflightOutcome | "read-only", string>> = {
+  warm: "the last owner closed the region: everything is there as it was left",
+  recovered: "the last owner did not close the region: all that it had finished is there, what it had not is withdrawn",
+  cold: "nothing usable was there: the region is new and empty",
+  "in-use": "a process has the region open for writing: until it ends, a start for writing is refused (LOCKED)",
+  quarantine: "starts failed too often in a row: with --create the region is put aside, else it is not opened",
+  refused: "the region is not opened, for the error that stands beside the word",
+  "read-only": "the region is served as it is, and nothing in it changes",
+};
+
 /** One code and what it means. */
 export interface Explanation {
   readonly code: string;
-  readonly kind: "error" | "start reason" | "exit code";
+  readonly kind: "error" | "start" | "start reason" | "exit code";
   readonly text: string;
   readonly remedy: string | undefined;
 }
@@ -35,6 +46,9 @@ export function explanations(): Explanation[] {
   const errors = Object.entries(ERRORS).map(([code, { text, remedy }]) => {
     return { code, kind: "error", text, remedy } as const;
   });
+  const words = Object.entries(starts).map(([code, text]) => {
+    return { code, kind: "start", text, remedy: undefined } as const;
+  });
   const reasons = Object.entries(startReasons).map(([code, reason]) => {
     const text = `the start was ${reason.kind}, since ${reason.text}`;
     return { code, kind: "start reason", text, remedy: undefined } as const;
@@ -42,7 +56,7 @@ export function explanations(): Explanation[] {
   const exits = Object.entries(exitCodeTexts).map(([code, text]) => {
     return { code, kind: "exit code", text, remedy: undefined } as const;
   });
-  return [...errors, ...reasons, ...exits];
+  return [...errors, ...words, ...reasons, ...exits];
 }
 
 function unknownCode(code: string, known: readonly Explanation[]): PerdureError {
@@ -52,7 +66,7 @@ function unknownCode(code: string, known: readonly Explanation[]): PerdureError 
     .toSorted((a, b) => a.slips - b.slips)
     .slice(0, 3)
     .map((one) => one.code);
-  const kinds = "codes are those of docs/errors.md, reasons of a start such as owner-died, and exit codes";
+  const kinds = "codes are those of docs/errors.md, starts (warm), reasons of a start (owner-died), and exit codes";
   return new PerdureError("EINVAL", `there is no code "${code}"`, {
     remedy: near.length === 0 ? kinds : `did you mean ${near.join(" or ")}?`,
   });
