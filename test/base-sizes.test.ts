@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { formatSize, parseSize } from "../src/base/index.ts";
+import { exactSize, formatSize, parseSize } from "../src/base/index.ts";
 import { refusal } from "./support/region.ts";
 
 test("sizes are read as people write them, in powers of 1024", () => {
@@ -20,6 +20,19 @@ test("sizes are read as people write them, in powers of 1024", () => {
   ];
   for (const [text, bytes] of sizes) assert.equal(parseSize(text), bytes, text);
   assert.equal(parseSize(4096), 4096);
+});
+
+test("sizes that are compared are written without a remainder, and read back as they were", () => {
+  const sizes: [number, string][] = [
+    [0, "0 B"],
+    [1, "1 B"],
+    [4095, "4095 B"],
+    [4096, "4 KiB"],
+    [1.5 * 2 ** 30, "1536 MiB"],
+    [2 ** 50, "1 PiB"],
+  ];
+  for (const [bytes, text] of sizes) assert.equal(exactSize(bytes), text);
+  fc.assert(fc.property(fc.maxSafeNat(), (bytes) => parseSize(exactSize(bytes)) === bytes));
 });
 
 test("what is no size is refused", () => {

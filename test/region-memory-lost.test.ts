@@ -121,7 +121,7 @@ describe("a region whose file was made shorter", { skip }, () => {
     const page = kept.get(0);
     truncateSync(path, 4096);
     assert.equal(page.bytes.length, PAGE);
-    const told = { code: "MEMORY_LOST", message: new RegExp(`^${path} .* 4096 bytes, and had ${SIZE}$`) };
+    const told = { code: "MEMORY_LOST", message: new RegExp(`^${path} .* 4 KiB, and had 1 MiB$`) };
     assert.throws(() => kept.read(900), told);
     assert.throws(() => page.bytes, told);
     assert.throws(() => page.persist(), told);
@@ -185,7 +185,7 @@ describe("a region whose file was made shorter", { skip }, () => {
     }
     const { code, signal, stderr } = await server.stop("SIGTERM");
     assert.deepEqual([code, signal], [1, null]);
-    assert.match(stderr, /request failed: \S+ was made shorter while it was in use: it has 0 bytes/);
+    assert.match(stderr, /request failed: \S+ was made shorter while it was in use: it has 0 B, and had/);
     assert.match(stderr, /perdure: POISONED: .* was made shorter while it was in use/);
     assert.doesNotMatch(stderr, /next start is warm/);
   });

@@ -5,7 +5,7 @@
 export const ERRORS = {
   EACCES: {
     text: "the file may not be used: its owner, mode or type is not what Perdure accepts",
-    remedy: "give the file to this user with mode 0600 (chmod 600), or pass the option that allows it",
+    remedy: "give the file to this user (chown) with mode 0600 (chmod 600); a program may open it with `trustFile`",
   },
   EBUSY: {
     text: "something in use stands in the way",

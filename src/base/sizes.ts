@@ -22,14 +22,23 @@ function wholeBytes(value: number, text: string): number {
   throw new PerdureError("EINVAL", `"${text}" is not a whole number of bytes between 0 and 2^53`);
 }
 
-/** Writes a size for people: the largest unit that leaves at most one decimal exact enough to read, `512 MiB`. */
-export function formatSize(bytes: number): string {
-  const names = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+const NAMES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** Writes a size that is compared with another one: in the largest unit in which it is whole, `1536 KiB`, `4095 B`. */
+export function exactSize(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  while (value >= 1024 && unit < names.length - 1) {
+  for (; value >= 1024 && value % 1024 === 0 && unit < NAMES.length - 1; unit++) value /= 1024;
+  return `${value} ${NAMES[unit]}`;
+}
+
+/** Writes a size for people: the largest unit that leaves at most one decimal exact enough to read, `512 MiB`. */
+export function formatSize(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < NAMES.length - 1) {
     value /= 1024;
     unit++;
   }
-  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${names[unit]}`;
+  return `${Number.isInteger(value) ? value : value.toFixed(1)} ${NAMES[unit]}`;
 }

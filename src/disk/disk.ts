@@ -1,7 +1,6 @@
-import { PerdureError } from "../base/index.ts";
-
+import { exactSize, PerdureError } from "../base/index.ts";
 import type { BlockDevice, DirectBlocks, Extent, SharedDevice } from "../device/index.ts";
-import type { Instance, PageRegion } from "../region/index.ts";
+import { type Instance, type PageRegion, snapshotRemedy } from "../region/index.ts";
 import type { SharedDisk } from "./join-disk.ts";
 
 /**
@@ -164,7 +163,10 @@ export class Disk implements BlockDevice {
     this.#refuseReadOnly();
     validateDiskSize(sizeBytes);
     if (sizeBytes < this.sizeBytes) {
-      throw new PerdureError("EINVAL", `"${this.name}" has ${this.sizeBytes} bytes: a disk grows, it does not shrink`);
+      throw new PerdureError(
+        "EINVAL",
+        `"${this.name}" has ${exactSize(this.sizeBytes)}: a disk grows, it does not shrink`,
+      );
     }
     this.#instance.resize(sizeBytes);
   }
@@ -206,7 +208,7 @@ export class Disk implements BlockDevice {
 
   #refuseReadOnly(): void {
     this.#refuseRegionReadOnly();
-    if (this.readOnly) throw new PerdureError("READ_ONLY", `"${this.name}" is a snapshot`);
+    if (this.readOnly) throw new PerdureError("READ_ONLY", `"${this.name}" is a snapshot`, { remedy: snapshotRemedy });
   }
 
   #refuseRegionReadOnly(): void {
@@ -220,5 +222,5 @@ const SECTOR_BYTES = 512;
 /** @throws EINVAL for what is no disk size */
 export function validateDiskSize(sizeBytes: number): void {
   if (Number.isSafeInteger(sizeBytes) && sizeBytes > 0 && sizeBytes % SECTOR_BYTES === 0) return;
-  throw new PerdureError("EINVAL", `a disk of ${sizeBytes} bytes: the size is a multiple of 512, above 0`);
+  throw new PerdureError("EINVAL", `a disk of ${exactSize(sizeBytes)}: the size is a multiple of 512, above 0`);
 }

@@ -205,7 +205,8 @@ export function* refusingData(memory: Memory): Steps<void> {
   const source = memory.ranges[0].source;
   const type = formatTypeOf(memory.read(0, superblockHead.sizeBytes));
   if (type !== undefined) {
-    throw new PerdureError("EEXIST", `${source} holds a memory of format type ${type} already`, {
+    const what = formats.get(type)?.format.name ?? `memory of format type ${type}`;
+    throw new PerdureError("EEXIST", `${source} holds a ${what} already`, {
       remedy: "open it, or format again with --force if everything in it may be destroyed",
     });
   }

@@ -1,6 +1,6 @@
 import { constants, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { atOnce, PerdureError, type Steps } from "../base/index.ts";
+import { atOnce, exactSize, isPerdureError, PerdureError, type Steps } from "../base/index.ts";
 import { allocate, deviceNumbers, errnoOf, isByteLocked, lockByte, lockHolder, system } from "../os/index.ts";
 import { noRoom, translated, translatedToEio } from "./errno.ts";
 import { FileSpace } from "./file-space.ts";
@@ -69,6 +69,7 @@ export class Backing implements Disposable {
   static open(source: string, options: BackingOptions = {}): Backing {
     const readOnly = options.readOnly ?? false;
     const inherited = /^fd:(\d+)$/.exec(source);
+    if (inherited === null && source.startsWith("fd:")) throw noDescriptor(source);
     const fd = inherited === null ? openPath(source, readOnly) : openInherited(source, inherited[1], readOnly);
     return guarded(fd, () => {
       const kind = kindOf(fd, source);
@@ -102,9 +103,14 @@ export class Backing implements Disposable {
     { keepHoles = false }: { keepHoles?: boolean } = {},
   ): Steps<Backing> {
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < MIN_BYTES) {
-      throw new PerdureError("EINVAL", `a memory of ${sizeBytes} bytes: it has ${MIN_BYTES} at least`);
+      throw new PerdureError("EINVAL", `a memory of ${exactSize(sizeBytes)}: it has ${exactSize(MIN_BYTES)} at least`);
     }
     if (path === "") throw new PerdureError("EINVAL", "the path is empty");
+    if (isDevicePath(path)) {
+      throw new PerdureError("ENOENT", `${path}: there is no such device, and a file is not made among devices`, {
+        remedy: "make the device first (daxctl list shows what there is), or choose a path in /dev/shm",
+      });
+    }
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
     let backing: Backing | undefined;
@@ -223,10 +229,16 @@ export class Backing implements Disposable {
 
   #refuseTiny(): void {
     if (this.sizeBytes >= MIN_BYTES) return;
-    throw new PerdureError("ENODEV", `${this.source} has ${this.sizeBytes} bytes: too few for a memory`, {
+    throw new PerdureError("ENODEV", `${this.source} has ${exactSize(this.sizeBytes)}: too little for a memory`, {
       remedy: "name another file; one that is not there is made by `perdure format --size`",
     });
   }
+}
+
+/** True for a path in /dev, where a slip would make a file of memory that nobody looks for; /dev/shm is for files. */
+export function isDevicePath(path: string): boolean {
+  const [, top, next] = resolve(path).split("/");
+  return top === "dev" && next !== "shm";
 }
 
 /** The error for pages of a backing that are gone, as far as it can be told why. */
@@ -235,7 +247,7 @@ export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureErr
   return new PerdureError(
     "MEMORY_LOST",
     size < sizeBytes
-      ? `${source} was made shorter while it was in use: it has ${size} bytes, and had ${sizeBytes}`
+      ? `${source} was made shorter while it was in use: it has ${exactSize(size)}, and had ${exactSize(sizeBytes)}`
       : `pages of ${source} cannot be reached: their memory failed, or the file was shorter for a while`,
   );
 }
@@ -252,7 +264,17 @@ function openPath(path: string, readOnly: boolean): number {
  */
 function openInherited(source: string, number: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
-  return translated(source, () => system.open(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
+  try {
+    return translated(source, () => system.open(`/proc/self/fd/${number}`, access | constants.O_NONBLOCK));
+  } catch (error) {
+    throw isPerdureError(error, "ENOENT") ? noDescriptor(source) : error;
+  }
+}
+
+function noDescriptor(source: string): PerdureError {
+  return new PerdureError("ENOENT", `${source}: this process has inherited no such descriptor`, {
+    remedy: "name the number of one that is open, such as fd:3; a file of that name is ./fd:3",
+  });
 }
 
 // Who was given a descriptor for reading gets no more by it: its mode is in `flags:` of proc_pid_fdinfo(5), in octal.

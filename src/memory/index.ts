@@ -1,5 +1,5 @@
 /** Backings, ranges and windows; `Memory`, the one gateway to persistent bytes. */
-export { Backing, type BackingKind, type BackingOptions } from "./backing.ts";
+export { Backing, type BackingKind, type BackingOptions, isDevicePath } from "./backing.ts";
 export { MappedMemory, type SharedMemory } from "./mapped-memory.ts";
 export {
   fillAcrossWindows,

@@ -1,4 +1,4 @@
-import { PerdureError } from "../base/index.ts";
+import { exactSize, PerdureError } from "../base/index.ts";
 import { kind } from "./claim.ts";
 import type { RegionCore } from "./core.ts";
 import type { FrameWriter } from "./frame-writer.ts";
@@ -236,10 +236,8 @@ export class Directory {
 /** @throws EINVAL for a size that is none, or of which not every page has an index */
 export function validateSize(sizeBytes: number, pageBytes: number): void {
   if (Number.isSafeInteger(sizeBytes) && sizeBytes >= 0 && sizeBytes <= maxSizeOf(pageBytes)) return;
-  throw new PerdureError(
-    "EINVAL",
-    `a size of ${sizeBytes} bytes: with pages of ${pageBytes} it is ${maxSizeOf(pageBytes)} at most`,
-  );
+  const most = `with pages of ${exactSize(pageBytes)} it is ${exactSize(maxSizeOf(pageBytes))} at most`;
+  throw new PerdureError("EINVAL", `a size of ${exactSize(sizeBytes)}: ${most}`);
 }
 
 function validateName(what: string, text: string, maxBytes: number): void {

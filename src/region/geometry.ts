@@ -1,4 +1,4 @@
-import { crc32, isPerdureError, PerdureError } from "../base/index.ts";
+import { crc32, exactSize, isPerdureError, PerdureError } from "../base/index.ts";
 import { superblockBytes } from "../format/index.ts";
 import { type Memory, persist } from "../memory/index.ts";
 import {
@@ -113,7 +113,10 @@ export function pagesOf(lengthBytes: number, measures: Omit<Measures, "pages">):
   if (pages >= 2 ** 32) throw new PerdureError("EINVAL", "a region has fewer than 2^32 pages: use larger pages");
   const shape = new Shape({ ...measures, pages });
   if (pages - shape.firstPage < MIN_FREE_PAGES) {
-    throw new PerdureError("EINVAL", `${lengthBytes} bytes are too few for a region with pages of ${pageBytes} bytes`);
+    throw new PerdureError(
+      "EINVAL",
+      `${exactSize(lengthBytes)} are too little for a region with pages of ${exactSize(pageBytes)}`,
+    );
   }
   return pages;
 }
@@ -212,7 +215,7 @@ export function readGeometry(memory: Memory): FoundGeometry {
   if (!isPossible(geometry, lengthBytes)) {
     throw new PerdureError(
       "CORRUPT",
-      `${source}: ${geometry.pages} pages of ${geometry.pageBytes} bytes do not fit its ${lengthBytes} bytes`,
+      `${source}: ${geometry.pages} pages of ${exactSize(geometry.pageBytes)} do not fit its ${exactSize(lengthBytes)}`,
       {
         remedy:
           "bring back a copy of it; if a file was cut off, lengthen a copy (truncate -s) and `perdure check` that",

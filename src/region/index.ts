@@ -12,6 +12,7 @@ export { describeFinding, type Finding, type Problem } from "./findings.ts";
 export { Instance } from "./instance.ts";
 export type { DeletedInstance, InstanceInfo, InstanceOptions, InstanceUsage } from "./instance-info.ts";
 export type { Quota } from "./instance-operations.ts";
+export { snapshotRemedy } from "./instance-state.ts";
 export type { PageState } from "./layer-view.ts";
 export { type Life, type RegionUse, type StartKind, type StartReason, startReasons } from "./lives.ts";
 export { type FormatOptions, nativeFormat } from "./native-format.ts";

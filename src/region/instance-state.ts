@@ -5,6 +5,10 @@ import { type InstanceRecord, recordFlags, recordState } from "./layout.ts";
 import type { Gate } from "./locks.ts";
 import type { PageTable } from "./page-table.ts";
 
+/** What to do about a snapshot that is to be changed, or to be kept as another one. */
+export const snapshotRemedy: string =
+  "a snapshot never changes: make a clone of it (`perdure disk clone`), and go on with that";
+
 /** An instance while its region is open, as one thread knows it. */
 export class InstanceState {
   /** What its handles follow: the number that its owner had before any snapshot was taken. */
@@ -113,7 +117,7 @@ export class InstanceState {
   /** @throws READ_ONLY for a snapshot */
   refuseReadOnly(): void {
     if (!this.isReadOnly) return;
-    throw new PerdureError("READ_ONLY", `"${this.record.name}" is a snapshot`);
+    throw new PerdureError("READ_ONLY", `"${this.record.name}" is a snapshot`, { remedy: snapshotRemedy });
   }
 
   get isPending(): boolean {

@@ -43,9 +43,9 @@ export interface Life {
  */
 export type RegionUse = "new" | "closed" | "open" | "not-closed";
 
-/** The last process that wrote; undefined when there was none. */
+/** The last process that wrote; undefined when there was none, and when damage has taken its number. */
 export function lastOwnerOf(state: RegionStateRecord): number | undefined {
-  return state.generation === 0 ? undefined : state.ownerPid;
+  return state.generation === 0 || state.ownerPid === 0 ? undefined : state.ownerPid;
 }
 
 /** Tells the use from the state record and from the writer's lock, which dies with the writer. */

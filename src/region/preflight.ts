@@ -2,7 +2,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { type ErrorCode, isPerdureError, PerdureError } from "../base/index.ts";
 import { formatTypeOf, isBlank, superblockHead } from "../format/index.ts";
-import { Backing, MappedMemory } from "../memory/index.ts";
+import { Backing, isDevicePath, MappedMemory } from "../memory/index.ts";
 import type { Recovered } from "./analysis.ts";
 import { readGeometry } from "./geometry.ts";
 import { knownFeatures } from "./layout.ts";
@@ -166,7 +166,8 @@ function refuseReadOnlyFeatures(memory: MappedMemory): void {
 /** Where there is nothing yet, `create` makes a region. */
 function outcomeOf(source: string, { code }: PerdureError): PreflightOutcome {
   if (code === "UNFORMATTED") return "cold";
-  const canBeMade = code === "ENOENT" && !source.startsWith("fd:") && existsSync(dirname(resolve(source)));
+  const canBeMade =
+    code === "ENOENT" && !source.startsWith("fd:") && !isDevicePath(source) && existsSync(dirname(resolve(source)));
   return canBeMade ? "cold" : "refused";
 }
 

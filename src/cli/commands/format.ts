@@ -1,4 +1,4 @@
-import { formatSize, inTurns, isPerdureError, PerdureError, type Steps } from "../../base/index.ts";
+import { exactSize, formatSize, inTurns, isPerdureError, PerdureError, type Steps } from "../../base/index.ts";
 import {
   creatingMemory,
   type Format,
@@ -15,7 +15,7 @@ import { formatType } from "../../region/layout.ts";
 import type { CliContext } from "../context.ts";
 import { interruptible } from "../interruptible.ts";
 import { readOther } from "../other-format.ts";
-import { print } from "../output.ts";
+import { tell } from "../output.ts";
 
 interface FormatFlags {
   readonly size?: number;
@@ -32,7 +32,7 @@ export async function format(context: CliContext, flags: FormatFlags, source: st
   const { stderr } = context.process;
   const memory = await interruptible(stderr, (options) => inTurns(making(source, chosen, flags, stderr), options));
   memory.close();
-  print(stderr, `formatted ${source}: ${describeResult(source)}`);
+  tell(stderr, `formatted ${source}: ${describeResult(source)}`);
 }
 
 function* making(source: string, chosen: Format, flags: FormatFlags, stderr: NodeJS.WriteStream): Steps<MappedMemory> {
@@ -86,14 +86,18 @@ function* formattingExisting(
 ): Steps<void> {
   const { source, lengthBytes } = memory.ranges[0];
   if (flags.size !== undefined && flags.size !== lengthBytes) {
-    throw new PerdureError("EINVAL", `${source} is there and has ${lengthBytes} bytes, not ${flags.size}`, {
-      remedy: "leave --size out to format it as it is, or choose another name",
-    });
+    throw new PerdureError(
+      "EINVAL",
+      `${source} is there and has ${exactSize(lengthBytes)}, not ${exactSize(flags.size)}`,
+      {
+        remedy: "leave --size out to format it as it is, or choose another name",
+      },
+    );
   }
   const found = yield* dataIn(memory, flags);
   // Nothing may be wiped, or reserved, for a format that cannot be made.
   chosen.validate?.(memory);
-  if (found !== undefined) print(stderr, `${found.message}: wiping it, as --force says`);
+  if (found !== undefined) tell(stderr, `${found.message}: wiping it, as --force says`);
   // A thin region begins with giving back all memory that was there.
   if (flags.thin !== true) {
     yield* memory.fillHoles();
