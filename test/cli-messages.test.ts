@@ -32,6 +32,7 @@ describe("where a region is looked for", () => {
       t.after(() => rmSync(path, { force: true }));
       const socket = join(memoryFolder(t), "socket");
       for (const args of [
+        ["info", path],
         ["format", path, "--size", "1M"],
         ["serve", path, "--create", "--size", "1M", "--disk", "a=64K", "--unix", socket],
       ])

@@ -106,11 +106,7 @@ export class Backing implements Disposable {
       throw new PerdureError("EINVAL", `a memory of ${exactSize(sizeBytes)}: it has ${exactSize(MIN_BYTES)} at least`);
     }
     if (path === "") throw new PerdureError("EINVAL", "the path is empty");
-    if (isDevicePath(path)) {
-      throw new PerdureError("ENOENT", `${path}: there is no such device, and a file is not made among devices`, {
-        remedy: "make the device first (daxctl list shows what there is), or choose a path in /dev/shm",
-      });
-    }
+    if (isDevicePath(path)) throw noDevice(path);
     const flags = O_TMPFILE | constants.O_RDWR;
     const fd = translated(path, () => system.open(dirname(resolve(path)), flags, 0o600));
     let backing: Backing | undefined;
@@ -255,7 +251,17 @@ export function memoryLost({ source, kind, fd, sizeBytes }: Backing): PerdureErr
 function openPath(path: string, readOnly: boolean): number {
   const access = readOnly ? constants.O_RDONLY : constants.O_RDWR;
   // O_NONBLOCK keeps a FIFO from blocking the open for ever; Node sets O_CLOEXEC by itself.
-  return translated(path, () => system.open(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  try {
+    return translated(path, () => system.open(path, access | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  } catch (error) {
+    throw isPerdureError(error, "ENOENT") && isDevicePath(path) ? noDevice(path) : error;
+  }
+}
+
+function noDevice(path: string): PerdureError {
+  return new PerdureError("ENOENT", `${path}: there is no such device, and no file is made among devices`, {
+    remedy: "make the device first (daxctl list shows what there is), or choose a path in /dev/shm",
+  });
 }
 
 /**

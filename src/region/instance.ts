@@ -11,7 +11,7 @@ import { Page } from "./page.ts";
 
 /**
  * A named, typed owner of pages: a sparse array of pages by index. Handles stay valid until the instance is deleted or
- * the region closed.
+ * the region closed. For a reader beside a writer whatever looks at an index may be EBUSY: what it knew was replaced.
  */
 export class Instance {
   readonly #region: OpenRegion;
