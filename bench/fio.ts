@@ -6,11 +6,21 @@ export interface Workload {
   readonly rw: "randread" | "randwrite" | "read" | "write";
   readonly blockBytes: number;
   readonly depth: number;
+  /** Connections at once, each with this depth; 1 by default. */
+  readonly connections?: number;
+}
+
+/** What a run came to. */
+export interface Run {
+  /** Requests a second. */
+  readonly rate: number;
+  readonly requests: number;
 }
 
 /** What fio says of one side of a job. */
 interface Side {
   readonly iops: number;
+  readonly total_ios: number;
 }
 
 interface FioOutput {
@@ -23,13 +33,13 @@ export type Duration = { readonly runtimeMs: number } | "one pass";
 /** Fio runs this share of the time before it begins to count. */
 const RAMP = 0.2;
 
-/** Runs fio against an NBD server. @returns requests a second */
+/** Runs fio against an NBD server. */
 export async function runFio(
   socketPath: string,
   diskBytes: number,
-  { rw, blockBytes, depth }: Workload,
+  { rw, blockBytes, depth, connections = 1 }: Workload,
   duration: Duration,
-): Promise<number> {
+): Promise<Run> {
   const options = {
     name: rw,
     ioengine: "nbd",
@@ -38,15 +48,17 @@ export async function runFio(
     bs: blockBytes,
     iodepth: depth,
     size: diskBytes,
+    numjobs: connections,
     "output-format": "json",
   };
   const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
-  const { stdout } = await promisify(execFile)("fio", [...args, ...timed(duration)], { maxBuffer: 2 ** 24 });
+  const all = [...args, "--group_reporting", ...timed(duration)];
+  const { stdout } = await promisify(execFile)("fio", all, { maxBuffer: 2 ** 24 });
   // Notes may stand before the JSON.
   const { jobs } = JSON.parse(stdout.slice(stdout.indexOf("{"))) as FioOutput;
   const side = rw.endsWith("read") ? jobs[0].read : jobs[0].write;
   if (jobs[0].error !== 0 || side.iops === 0) throw new Error(`fio ${rw} on ${socketPath} failed`);
-  return side.iops;
+  return { rate: side.iops, requests: side.total_ios };
 }
 
 function timed(duration: Duration): string[] {

@@ -1,9 +1,10 @@
 // `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `thin`,
-// `seals` and `nbd`.
+// `seals`, `nbd` and `nbd-tls`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
 import { benchNbd } from "./nbd.ts";
+import { benchNbdTls } from "./nbd-tls.ts";
 import { benchOpen } from "./open.ts";
 import { type Scale, scales } from "./scale.ts";
 import { scratchFolder } from "./scratch.ts";
@@ -19,6 +20,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   thin: benchThin,
   seals: benchSeals,
   nbd: benchNbd,
+  "nbd-tls": benchNbdTls,
 };
 
 const { values, positionals } = parseArgs({

@@ -10,6 +10,7 @@ import type { ServeTask } from "./nbd-server.ts";
 export interface Peer extends AsyncDisposable {
   readonly name: string;
   readonly socketPath: string;
+  readonly pid: number;
 }
 
 /** What a client that wants nothing sends: flags "fixed newstyle", then "IHAVEOPT" with NBD_OPT_ABORT and no data. */
@@ -17,19 +18,20 @@ const GOODBYE = Buffer.from("0000000149484156454f50540000000200000000", "hex");
 /** How long a server may take to listen, and to end. */
 const PATIENCE_MS = 10_000;
 
-/** Perdure on a region of twice the disk's size, as a process of its own. */
-export async function startPerdure(folder: string, diskBytes: number): Promise<Peer> {
-  const socketPath = join(folder, "perdure.sock");
-  const regionPath = join(folder, "perdure.region");
-  const task: ServeTask = { regionPath, regionBytes: 2 * diskBytes, diskBytes, socketPath };
+/** Perdure on a region of twice the disk's size, as a process of its own; with keys clients must encrypt. */
+export async function startPerdure(folder: string, name: string, diskBytes: number, pskFile?: string): Promise<Peer> {
+  const socketPath = join(folder, `${name}.sock`);
+  const regionPath = join(folder, `${name}.region`);
+  const task: ServeTask = { regionPath, regionBytes: 2 * diskBytes, diskBytes, socketPath, pskFile };
   const program = fileURLToPath(new URL("nbd-server.js", import.meta.url));
   return start("perdure", socketPath, [process.execPath, program, JSON.stringify(task)], [regionPath]);
 }
 
-/** nbdkit's memory plug-in: a disk in the server's own heap. */
-export async function startNbdkit(folder: string, diskBytes: number): Promise<Peer> {
-  const socketPath = join(folder, "nbdkit.sock");
-  const options = ["--foreground", "--exit-with-parent", "--unix", socketPath];
+/** nbdkit's memory plug-in: a disk in the server's own heap; with keys clients must encrypt. */
+export async function startNbdkit(folder: string, diskBytes: number, pskFile?: string): Promise<Peer> {
+  const socketPath = join(folder, pskFile === undefined ? "nbdkit.sock" : "nbdkit-tls.sock");
+  const tls = pskFile === undefined ? [] : ["--tls=require", `--tls-psk=${pskFile}`];
+  const options = ["--foreground", "--exit-with-parent", ...tls, "--unix", socketPath];
   return start("nbdkit", socketPath, ["nbdkit", ...options, "memory", `size=${diskBytes}`], []);
 }
 
@@ -61,7 +63,9 @@ async function start(name: string, socketPath: string, command: string[], files:
     process.off("exit", kill);
     for (const path of [...files, socketPath]) rmSync(path, { force: true });
   };
-  if (await listens(socketPath, child)) return { name, socketPath, [Symbol.asyncDispose]: stop };
+  if (await listens(socketPath, child)) {
+    return { name, socketPath, pid: child.pid as number, [Symbol.asyncDispose]: stop };
+  }
   await stop();
   throw new Error(`${name} does not listen on ${socketPath}`);
 }

@@ -9,11 +9,12 @@ export interface ServeTask {
   readonly regionBytes: number;
   readonly diskBytes: number;
   readonly socketPath: string;
+  readonly pskFile?: string | undefined;
 }
 
 const task = childTask() as ServeTask;
 const region = await Region.open(task.regionPath, { create: true, size: task.regionBytes });
-const server = new NbdServer();
+const server = new NbdServer(task.pskFile === undefined ? {} : { tls: { pskFile: task.pskFile } });
 server.addExport(region.disks.open("disk", { create: true, size: task.diskBytes }));
 await server.listenUnix(task.socketPath);
 for await (const _ of process.stdin);

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { benchAlloc } from "../bench/alloc.ts";
 import { benchNbd } from "../bench/nbd.ts";
+import { benchNbdTls } from "../bench/nbd-tls.ts";
 import { benchOpen } from "../bench/open.ts";
 import { scales } from "../bench/scale.ts";
 import { scratchFolder } from "../bench/scratch.ts";
@@ -49,7 +50,14 @@ describe("every benchmark runs and fills its table", () => {
   test("NBD: each workload against each peer", async (t) => {
     if (!requireTool(t, "nbdkit", "qemu-nbd", "fio")) return;
     using scratch = scratchFolder();
-    checkReport(await benchNbd(scales.tiny, scratch.path), { rows: 8, leftIn: scratch.path });
+    checkReport(await benchNbd(scales.tiny, scratch.path), { rows: 11, leftIn: scratch.path });
+  });
+
+  test("NBD under TLS: both directions", async (t) => {
+    if (!requireTool(t, "nbdkit", "nbdcopy")) return;
+    using scratch = scratchFolder();
+    const left = { rows: 2, leftIn: scratch.path };
+    checkReport(await benchNbdTls(scales.tiny, scratch.path), left);
   });
 });
 
@@ -64,7 +72,7 @@ describe("the command", () => {
   test("refuses a benchmark that there is none of", async () => {
     await assert.rejects(run(process.execPath, [main, "opening"]), {
       code: 2,
-      stderr: /choose of open, alloc, thin, seals, nbd/,
+      stderr: /choose of open, alloc, thin, seals, nbd, nbd-tls/,
     });
   });
 });

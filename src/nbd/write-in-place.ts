@@ -48,11 +48,20 @@ export class WriteInPlace {
     return request.offset % this.#blockBytes === 0 && request.lengthBytes % this.#blockBytes === 0;
   }
 
-  /** @returns false when there is no room now: the request is to be served in another way */
+  /**
+   * @returns false when there is no room now: the request is to be served in another way, and was not begun
+   * @throws as a device; then it was not begun, either
+   */
   begin(request: Request): boolean {
     this.#at = request.offset;
     this.#end = request.offset + request.lengthBytes;
-    return this.prepare();
+    let isBegun = false;
+    try {
+      isBegun = this.prepare();
+      return isBegun;
+    } finally {
+      if (!isBegun) this.abandon();
+    }
   }
 
   /**
