@@ -15,12 +15,16 @@ export interface Run {
   /** Requests a second. */
   readonly rate: number;
   readonly requests: number;
+  /** The latency below which so many percent of the requests were answered: 50, 99 or 99.9. */
+  readonly latencyUs: (percent: number) => number;
 }
 
 /** What fio says of one side of a job. */
 interface Side {
   readonly iops: number;
   readonly total_ios: number;
+  /** Completion latencies by percentile, `"99.000000"`. */
+  readonly clat_ns: { readonly percentile?: Readonly<Record<string, number>> };
 }
 
 interface FioOutput {
@@ -58,7 +62,8 @@ export async function runFio(
   const { jobs } = JSON.parse(stdout.slice(stdout.indexOf("{"))) as FioOutput;
   const side = rw.endsWith("read") ? jobs[0].read : jobs[0].write;
   if (jobs[0].error !== 0 || side.iops === 0) throw new Error(`fio ${rw} on ${socketPath} failed`);
-  return { rate: side.iops, requests: side.total_ios };
+  const latencyUs = (percent: number): number => (side.clat_ns.percentile?.[percent.toFixed(6)] ?? Number.NaN) / 1000;
+  return { rate: side.iops, requests: side.total_ios, latencyUs };
 }
 
 function timed(duration: Duration): string[] {

@@ -1,9 +1,10 @@
 // `npm run bench`: measures, and prints tables with medians and ratios. Words choose of `open`, `alloc`, `thin`,
-// `seals`, `nbd` and `nbd-tls`.
+// `seals`, `nbd`, `nbd-crowd` and `nbd-tls`.
 
 import { parseArgs } from "node:util";
 import { benchAlloc } from "./alloc.ts";
 import { benchNbd } from "./nbd.ts";
+import { benchNbdCrowd } from "./nbd-crowd.ts";
 import { benchNbdTls } from "./nbd-tls.ts";
 import { benchOpen } from "./open.ts";
 import { type Scale, scales } from "./scale.ts";
@@ -20,6 +21,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   thin: benchThin,
   seals: benchSeals,
   nbd: benchNbd,
+  "nbd-crowd": benchNbdCrowd,
   "nbd-tls": benchNbdTls,
 };
 

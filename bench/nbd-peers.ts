@@ -19,10 +19,15 @@ const GOODBYE = Buffer.from("0000000149484156454f50540000000200000000", "hex");
 const PATIENCE_MS = 10_000;
 
 /** Perdure on a region of twice the disk's size, as a process of its own; with keys clients must encrypt. */
-export async function startPerdure(folder: string, name: string, diskBytes: number, pskFile?: string): Promise<Peer> {
+export async function startPerdure(
+  folder: string,
+  name: string,
+  diskBytes: number,
+  options: Pick<ServeTask, "pskFile" | "maxConnections"> = {},
+): Promise<Peer> {
   const socketPath = join(folder, `${name}.sock`);
   const regionPath = join(folder, `${name}.region`);
-  const task: ServeTask = { regionPath, regionBytes: 2 * diskBytes, diskBytes, socketPath, pskFile };
+  const task: ServeTask = { regionPath, regionBytes: 2 * diskBytes, diskBytes, socketPath, ...options };
   const program = fileURLToPath(new URL("nbd-server.js", import.meta.url));
   return start("perdure", socketPath, [process.execPath, program, JSON.stringify(task)], [regionPath]);
 }

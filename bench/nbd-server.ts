@@ -9,12 +9,15 @@ export interface ServeTask {
   readonly regionBytes: number;
   readonly diskBytes: number;
   readonly socketPath: string;
-  readonly pskFile?: string | undefined;
+  /** With keys clients must encrypt. */
+  readonly pskFile?: string;
+  readonly maxConnections?: number;
 }
 
 const task = childTask() as ServeTask;
 const region = await Region.open(task.regionPath, { create: true, size: task.regionBytes });
-const server = new NbdServer(task.pskFile === undefined ? {} : { tls: { pskFile: task.pskFile } });
+const { pskFile, maxConnections = 100 } = task;
+const server = new NbdServer({ maxConnections, ...(pskFile === undefined ? {} : { tls: { pskFile } }) });
 server.addExport(region.disks.open("disk", { create: true, size: task.diskBytes }));
 await server.listenUnix(task.socketPath);
 for await (const _ of process.stdin);

@@ -32,7 +32,7 @@ interface Paths {
 }
 
 async function measure({ diskBytes, nbdRepeats }: Scale, { folder, pskFile, image }: Paths): Promise<Report> {
-  await using perdure = await startPerdure(folder, "tls", diskBytes, pskFile);
+  await using perdure = await startPerdure(folder, "tls", diskBytes, { pskFile });
   await using nbdkit = await startNbdkit(folder, diskBytes, pskFile);
   const uriOf = ({ socketPath }: Peer): string => `nbds+unix://${USER}@/?socket=${socketPath}&tls-psk-file=${pskFile}`;
   const rows: string[][] = [];

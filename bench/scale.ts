@@ -17,6 +17,8 @@ export interface Scale {
   readonly allocPairs: number;
   readonly nbdRepeats: number;
   readonly diskBytes: number;
+  /** Connections at once, most of them idle. */
+  readonly crowd: number;
   /** How long one run of fio measures. */
   readonly runtimeMs: number;
 }
@@ -33,6 +35,7 @@ export const scales: Readonly<Record<"full" | "quick" | "tiny", Scale>> = {
     allocPairs: 500_000,
     nbdRepeats: 5,
     diskBytes: 256 * MIB,
+    crowd: 1000,
     runtimeMs: 3000,
   },
   quick: {
@@ -45,6 +48,7 @@ export const scales: Readonly<Record<"full" | "quick" | "tiny", Scale>> = {
     allocPairs: 200_000,
     nbdRepeats: 3,
     diskBytes: 128 * MIB,
+    crowd: 1000,
     runtimeMs: 1000,
   },
   tiny: {
@@ -57,6 +61,7 @@ export const scales: Readonly<Record<"full" | "quick" | "tiny", Scale>> = {
     allocPairs: 1000,
     nbdRepeats: 1,
     diskBytes: 8 * MIB,
+    crowd: 40,
     runtimeMs: 100,
   },
 };

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { benchAlloc } from "../bench/alloc.ts";
 import { benchNbd } from "../bench/nbd.ts";
+import { benchNbdCrowd } from "../bench/nbd-crowd.ts";
 import { benchNbdTls } from "../bench/nbd-tls.ts";
 import { benchOpen } from "../bench/open.ts";
 import { scales } from "../bench/scale.ts";
@@ -53,6 +54,12 @@ describe("every benchmark runs and fills its table", () => {
     checkReport(await benchNbd(scales.tiny, scratch.path), { rows: 11, leftIn: scratch.path });
   });
 
+  test("NBD with a crowd: without it and with it", async (t) => {
+    if (!requireTool(t, "fio")) return;
+    using scratch = scratchFolder();
+    checkReport(await benchNbdCrowd(scales.tiny, scratch.path), { rows: 2, leftIn: scratch.path });
+  });
+
   test("NBD under TLS: both directions", async (t) => {
     if (!requireTool(t, "nbdkit", "nbdcopy")) return;
     using scratch = scratchFolder();
@@ -72,7 +79,7 @@ describe("the command", () => {
   test("refuses a benchmark that there is none of", async () => {
     await assert.rejects(run(process.execPath, [main, "opening"]), {
       code: 2,
-      stderr: /choose of open, alloc, thin, seals, nbd, nbd-tls/,
+      stderr: /choose of open, alloc, thin, seals, nbd, nbd-crowd, nbd-tls/,
     });
   });
 });
