@@ -84,10 +84,13 @@ export class DirectConnection implements Transport, Outlet {
 
   /** Refuses everything new from now on. Resolves when what was begun is answered. */
   async drain(): Promise<void> {
+    // What the data path declines from now on, the session must refuse: it, too, has to know at once.
+    const drained = this.session.drain();
     if (this.#path !== undefined) {
       this.#path.draining = true;
       if (this.#path.busy) await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
     }
+    await drained;
     await this.session.drain();
   }
 
