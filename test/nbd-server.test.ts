@@ -11,6 +11,7 @@ import { takeActivationFds } from "../src/nbd/activation.ts";
 import { NbdServer } from "../src/nbd/index.ts";
 import { exportUri } from "../src/nbd/uri.ts";
 import { assertServes, startNbd } from "./support/nbd-fixture.ts";
+import { NbdMemoryDevice } from "./support/nbd-memory-device.ts";
 import { NbdRawClient } from "./support/nbd-raw-client.ts";
 
 describe("listening on a Unix socket", () => {
@@ -79,6 +80,25 @@ describe("listening elsewhere", () => {
     assert.deepEqual(takeActivationFds(environment, 42), []);
     for (const count of ["", "0", "-1", "1.5", "many", "65"]) {
       assert.throws(() => takeActivationFds({ LISTEN_FDS: count, LISTEN_PID: "1" }, 1), { code: "EINVAL" }, count);
+    }
+  });
+});
+
+describe("an export that gets another name", () => {
+  test("is found under that one only, and stays open", async (t) => {
+    for (const threads of [0, 1]) {
+      const nbd = await startNbd(t, { threads });
+      nbd.server.addExport(new NbdMemoryDevice(4096), { name: "other" });
+      const client = await nbd.open("disk");
+      assert.throws(() => nbd.server.renameExport("nobody", "new"), { code: "ENOENT" });
+      assert.throws(() => nbd.server.renameExport("disk", "other"), { code: "EEXIST" });
+      assert.throws(() => nbd.server.renameExport("disk", "a\0b"), { code: "EINVAL" });
+      nbd.server.renameExport("disk", "new");
+      assert.equal(await client.errorOf({ type: 1, payload: Buffer.from("still open") }), 0);
+      await nbd.open("new");
+      await assert.rejects(nbd.open("disk"), /GO failed/);
+      await nbd.server.removeExport("new");
+      assert.equal((await client.rest()).length, 0, "it is the same export still");
     }
   });
 });

@@ -5,7 +5,8 @@ import { EXPORT_FLAG } from "./protocol.ts";
 
 /** A device under the name by which clients ask for it. */
 export interface Export {
-  readonly name: string;
+  /** May change while clients use it. */
+  name: string;
   /** For people; may be empty. */
   readonly description: string;
   readonly device: BlockDevice;
@@ -23,13 +24,8 @@ export class ExportTable {
 
   /** @throws EINVAL for a name or description that the protocol cannot carry, EEXIST when the name is taken */
   add(entry: Export): void {
-    checkText("name", entry.name);
     checkText("description", entry.description);
-    if (this.#byName.has(entry.name)) {
-      throw new PerdureError("EEXIST", `an export named "${entry.name}" is served already`, {
-        remedy: "choose another name, or remove that export first",
-      });
-    }
+    this.#refuseName(entry.name);
     this.#byName.set(entry.name, entry);
   }
 
@@ -38,6 +34,15 @@ export class ExportTable {
     const entry = this.#byName.get(name);
     if (entry === undefined) throw new PerdureError("ENOENT", `no export is named "${name}"`);
     this.#byName.delete(name);
+    return entry;
+  }
+
+  /** Whoever has the export open keeps it. @throws ENOENT; EINVAL, EEXIST as `add` */
+  rename(from: string, to: string): Export {
+    this.#refuseName(to);
+    const entry = this.remove(from);
+    entry.name = to;
+    this.#byName.set(to, entry);
     return entry;
   }
 
@@ -59,6 +64,14 @@ export class ExportTable {
 
   [Symbol.iterator](): Iterator<Export> {
     return this.#byName.values();
+  }
+
+  #refuseName(name: string): void {
+    checkText("name", name);
+    if (!this.#byName.has(name)) return;
+    throw new PerdureError("EEXIST", `an export named "${name}" is served already`, {
+      remedy: "choose another name, or remove that export first",
+    });
   }
 }
 

@@ -118,6 +118,16 @@ export class NbdServer {
     await Promise.all([this.#pool?.removeExport(name), dismiss(leaving, eventLoopClock, this.#options.drainTimeoutMs)]);
   }
 
+  /**
+   * Serves an export under another name from now on. Clients that have it open notice nothing.
+   *
+   * @throws ENOENT when there is no export of that name, and what `addExport` throws
+   */
+  renameExport(name: string, to: string): void {
+    const { device } = this.#exports.rename(name, to);
+    this.#pool?.renameExport(name, to, device.share?.());
+  }
+
   /** Listens on a Unix socket that only this user may connect to. @throws EINVAL, EEXIST, EBUSY, EACCES or ENOENT */
   async listenUnix(path: string): Promise<void> {
     this.#refuseClosed();

@@ -135,6 +135,9 @@ export class ServingThread implements ConnectionHost {
       case "unexport":
         this.#whenDone(this.#removeExport(mail.name), mail.ticket);
         return;
+      case "rename":
+        this.#renameExport(mail.name, mail.to);
+        return;
       case "drain":
         this.#draining = true;
         this.#whenDone(Promise.all(this.#all.map((connection) => connection.drain())), mail.ticket);
@@ -178,6 +181,16 @@ export class ServingThread implements ConnectionHost {
     const leaving = this.#all.filter(({ session }) => session.export === removed);
     await dismiss(leaving, this.clock, this.#start.drainTimeoutMs);
     this.#joined.get(name)?.[Symbol.dispose]();
+    this.#joined.delete(name);
+  }
+
+  #renameExport(name: string, to: string): void {
+    if (this.#exports.elsewhere.delete(name)) {
+      this.#exports.elsewhere.add(to);
+      return;
+    }
+    this.#exports.rename(name, to);
+    this.#joined.set(to, this.#joined.get(name) as JoinedDevice);
     this.#joined.delete(name);
   }
 

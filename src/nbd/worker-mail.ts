@@ -24,6 +24,7 @@ export type ToWorker =
   /** Serve a device; without one the name is served by the event loop. */
   | { readonly kind: "export"; readonly name: string; readonly description: string; readonly shared?: SharedDevice }
   | { readonly kind: "unexport"; readonly name: string; readonly ticket: number }
+  | { readonly kind: "rename"; readonly name: string; readonly to: string }
   | { readonly kind: "drain"; readonly ticket: number }
   | { readonly kind: "close"; readonly ticket: number };
 

@@ -94,6 +94,15 @@ export class WorkerPool {
     await this.#askAll((ticket) => ({ kind: "unexport", name, ticket }));
   }
 
+  renameExport(name: string, to: string, shared: SharedDevice | undefined): void {
+    const { description = "" } = this.#exports.get(name) ?? {};
+    this.#exports.delete(name);
+    // A thread that is started later opens the device by what it is called then.
+    this.#exports.set(to, { description, shared });
+    for (const [id, opened] of this.#opened) if (opened === name) this.#opened.set(id, to);
+    for (const member of this.#members) this.#tell(member, { kind: "rename", name, to });
+  }
+
   /** Refuses everything new. Resolves when no request is in progress. */
   async drain(): Promise<void> {
     await this.#askAll((ticket) => ({ kind: "drain", ticket }));
