@@ -85,14 +85,14 @@ describe("serve", () => {
     assert.match(off.uris[0], /^nbd\+unix/);
   });
 
-  test("a second server is told which process has the region; so are format and disk", async (t) => {
+  test("a second server is told which process has the region; so are format and repair", async (t) => {
     const region = join(memoryFolder(t), "r");
     const server = await RunningCli.serve(t, ["serve", region, ...create, "--disk", "pram0=2M"]);
     const attempts = [
       ["serve", region, "--unix", `${region}.other`],
       ["serve", region, "--read-only", "--unix", `${region}.other`],
       ["format", region, "--force"],
-      ["disk", "rm", region, "pram0"],
+      ["check", region, "--repair"],
     ];
     for (const args of attempts) {
       const { code, stderr } = await perdure(args);

@@ -55,11 +55,12 @@ describe("the lives of a region", () => {
     ftruncateSync(fd, 16 * MiB);
     const socket = join(bed.folder, "socket");
     const stdio = ["ignore", "pipe", "pipe", fd] as const;
+    const env = { XDG_RUNTIME_DIR: bed.folder };
     const { code, stderr } = await perdure(["format", "fd:3"], { stdio: [...stdio] });
     assert.equal(code, 0, stderr);
     for (const life of [1, 2, 3]) {
       const args = ["serve", "fd:3", "--disk", "pram0=8M", "--unix", socket];
-      const server = await bed.ready(new RunningCli(args, { stdio: [...stdio] }));
+      const server = await bed.ready(new RunningCli(args, { stdio: [...stdio], env }));
       assert.match(server.stderr, new RegExp(`^${life === 1 ? "cold" : "recovered"}: [^]*generation ${life},`));
       if (life > 1) await assertFilled(server.uris[0], life - 1);
       await fillDisk(server.uris[0], life);

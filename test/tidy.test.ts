@@ -28,7 +28,8 @@ const allowedImports: Record<string, readonly string[]> = {
   device: ["base"],
   disk: ["base", "memory", "region", "device"],
   nbd: ["base", "os", "device"],
-  cli: ["base", "os", "memory", "testing", "format", "region", "device", "disk", "nbd", "."],
+  service: ["base", "nbd", "."],
+  cli: ["base", "os", "memory", "testing", "format", "region", "device", "disk", "nbd", "service", "."],
   ".": ["base", "os", "memory", "format", "region", "device", "disk"],
 };
 

@@ -170,7 +170,12 @@ const diskRoutes = buildRouteMap({
       docs: { brief: "Bring back the disk of a name that was deleted last" },
     }),
   },
-  docs: { brief: "Make, list, grow, share and delete the RAM disks of a region" },
+  docs: {
+    brief: "Make, list, grow, share and delete the RAM disks of a region",
+    fullDescription:
+      "Works on a region that `perdure serve` has open, too: the server makes the\n" +
+      "change, and its clients see it at once.",
+  },
 });
 
 const du = buildCommand({
@@ -259,7 +264,8 @@ const serve = buildCommand({
     brief: "Serve the disks of a region over NBD until it is told to stop",
     fullDescription:
       "Prints how the start went, then a line `ready URI` for each disk when clients\n" +
-      "can connect. Without --disk and --disks, every disk of the region is served.\n" +
+      "can connect. Without --disk and --disks, every disk of the region is served,\n" +
+      "also one that `perdure disk` makes meanwhile.\n" +
       "Ctrl-C or SIGTERM answers what clients have asked, closes the region and ends;\n" +
       "a second one ends at once. Sockets handed over by a service manager\n" +
       "(LISTEN_FDS) are used.",

@@ -2,6 +2,7 @@ import { formatSize, PerdureError } from "../base/index.ts";
 import type { WantedDisk } from "../disk/index.ts";
 import type { Disk, Region, RegionOptions } from "../index.ts";
 import { type Log, NbdServer, type NbdServerOptions, takeActivationFds } from "../nbd/index.ts";
+import { ControlServer, ServedDisks } from "../service/index.ts";
 import type { CliContext } from "./context.ts";
 import { openForWriting, runningOwner } from "./open-region.ts";
 import { jsonLine, print, printable, tell } from "./output.ts";
@@ -14,7 +15,7 @@ export interface ServePlan {
   readonly open: RegionOptions;
   /** Disks that must be there, made where they are not. */
   readonly wanted: readonly WantedDisk[];
-  /** Serve every other disk of the region, too. */
+  /** Serve every other disk of the region, too, and those that are made while it is served. */
   readonly others: boolean;
   /** Where to listen beside what a service manager handed over; without either, next to the region. */
   readonly unix?: string;
@@ -37,8 +38,7 @@ export async function serveDisks(context: CliContext, plan: ServePlan): Promise<
   try {
     if (plan.json) print(stdout, jsonLine({ event: "start", source: plan.source, ...region.start }));
     else print(stderr, ...describeStart(stderr, region, plan.open.quarantineAfter ?? 0));
-    const disks = openDisks(region, plan, stderr);
-    await serveUntil(stopped, idleServer, disks, context, plan);
+    await serveUntil(stopped, idleServer, region, context, plan);
     // What failed was told to clients as it happened; whoever started the server hears of it here.
     if (!region.readOnly) region.sync();
   } finally {
@@ -52,13 +52,17 @@ export async function serveDisks(context: CliContext, plan: ServePlan): Promise<
 async function serveUntil(
   stopped: Promise<NodeJS.Signals>,
   idleServer: NbdServer,
-  disks: readonly Disk[],
-  { process: { stdout, stderr } }: CliContext,
+  region: Region,
+  { process: { stdout, stderr, env } }: CliContext,
   plan: ServePlan,
 ): Promise<void> {
   await using server = idleServer;
-  for (const disk of disks) server.addExport(disk);
+  const disks = openDisks(region, plan, stderr);
+  const served = new ServedDisks(server, disks, plan);
   const hasAddress = await listen(server, plan);
+  await using control = new ControlServer({ region, exports: served }, logTo(stderr));
+  // A reader has nothing that could be changed.
+  if (!region.readOnly) await control.listen(plan.source, env);
   const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));
   // One write: who reads the first line can rely on the others.
   print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan.json)));

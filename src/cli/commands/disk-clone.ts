@@ -1,5 +1,5 @@
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk clone`: makes a disk of a snapshot. */
@@ -10,7 +10,6 @@ export async function diskClone(
   snapshot: string,
   name: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  region.disks.open(snapshot).clone(name);
+  await change(context, source, "disk/clone", { snapshot, name });
   tell(context.process.stderr, `made the disk "${name}"; it shares all blocks with the snapshot "${snapshot}"`);
 }

@@ -1,6 +1,6 @@
-import { formatSize, PerdureError } from "../../base/index.ts";
+import { formatSize } from "../../base/index.ts";
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk create`: makes a disk. */
@@ -10,8 +10,6 @@ export async function diskCreate(
   source: string,
   name: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  if (region.disks.has(name)) throw new PerdureError("EEXIST", `${source} has a disk "${name}" already`);
-  const disk = region.disks.open(name, { create: true, size: flags.size });
-  tell(context.process.stderr, `made the disk "${name}" of ${formatSize(disk.sizeBytes)}`);
+  const { sizeBytes } = await change(context, source, "disk/create", { name, sizeBytes: flags.size });
+  tell(context.process.stderr, `made the disk "${name}" of ${formatSize(sizeBytes)}`);
 }

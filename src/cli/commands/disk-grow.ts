@@ -1,6 +1,6 @@
 import { formatSize } from "../../base/index.ts";
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk grow`: makes a disk larger. */
@@ -10,9 +10,6 @@ export async function diskGrow(
   source: string,
   name: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  const disk = region.disks.open(name);
-  const before = disk.sizeBytes;
-  disk.grow(flags.size);
-  tell(context.process.stderr, `the disk "${name}" grew from ${formatSize(before)} to ${formatSize(disk.sizeBytes)}`);
+  const { beforeBytes, sizeBytes } = await change(context, source, "disk/grow", { name, sizeBytes: flags.size });
+  tell(context.process.stderr, `the disk "${name}" grew from ${formatSize(beforeBytes)} to ${formatSize(sizeBytes)}`);
 }

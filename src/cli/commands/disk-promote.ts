@@ -1,5 +1,5 @@
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk promote`: puts a snapshot or a clone in the place of a disk. */
@@ -10,8 +10,7 @@ export async function diskPromote(
   promoted: string,
   name: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  region.disks.open(promoted).promote(region.disks.open(name));
+  await change(context, source, "disk/promote", { promoted, name });
   tell(
     context.process.stderr,
     `"${name}" is what "${promoted}" holds; what it was before can be brought back:`,

@@ -1,5 +1,5 @@
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk rename`: gives a disk another name. */
@@ -10,7 +10,6 @@ export async function diskRename(
   name: string,
   to: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  region.disks.open(name).rename(to);
+  await change(context, source, "disk/rename", { name, to });
   tell(context.process.stderr, `the disk "${name}" is "${to}" now`);
 }

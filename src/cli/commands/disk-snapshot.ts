@@ -1,5 +1,5 @@
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForWriting } from "../open-region.ts";
 import { tell } from "../output.ts";
 
 /** `perdure disk snapshot`: keeps a disk as it is now under another name. */
@@ -10,7 +10,6 @@ export async function diskSnapshot(
   name: string,
   snapshot: string,
 ): Promise<void> {
-  using region = await openForWriting(source);
-  region.disks.open(name).snapshot(snapshot);
+  await change(context, source, "disk/snapshot", { name, snapshot });
   tell(context.process.stderr, `"${snapshot}" is the disk "${name}" as it is now; it shares all blocks with it`);
 }

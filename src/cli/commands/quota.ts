@@ -1,7 +1,8 @@
 import { formatSize } from "../../base/index.ts";
-import type { Instance } from "../../index.ts";
+import { type QuotaBytes, quotaOf } from "../../service/index.ts";
+import { change } from "../change.ts";
 import type { CliContext } from "../context.ts";
-import { openForReading, openForWriting } from "../open-region.ts";
+import { openForReading } from "../open-region.ts";
 import { printFacts, printJson, tell } from "../output.ts";
 
 interface QuotaFlags {
@@ -16,10 +17,9 @@ export async function quota(context: CliContext, flags: QuotaFlags, source: stri
   const { min, max, subsystem = "disk", json } = flags;
   const { stdout, stderr } = context.process;
   const isChange = min !== undefined || max !== undefined;
-  using region = isChange ? await openForWriting(source) : await openForReading(source);
-  const instance = region.instance(subsystem, name);
-  if (isChange) instance.setQuota(inPages(flags, region.pageBytes));
-  const bytes = inBytes(instance, region.pageBytes);
+  const bytes = isChange
+    ? await change(context, source, "quota/set", { subsystem, name, minBytes: min, maxBytes: max })
+    : await readQuota(source, subsystem, name);
   if (json === true) printJson(stdout, bytes);
   else if (isChange)
     tell(
@@ -35,23 +35,9 @@ export async function quota(context: CliContext, flags: QuotaFlags, source: stri
   }
 }
 
-function inPages({ min, max }: QuotaFlags, pageBytes: number): { minPages?: number; maxPages?: number } {
-  return {
-    ...(min === undefined ? {} : { minPages: Math.ceil(min / pageBytes) }),
-    ...(max === undefined ? {} : { maxPages: Math.ceil(max / pageBytes) }),
-  };
-}
-
-function inBytes(
-  instance: Instance,
-  pageBytes: number,
-): { allocatedBytes: number; minBytes: number; maxBytes: number } {
-  const { minPages, maxPages } = instance.quota;
-  return {
-    allocatedBytes: instance.pageCount * pageBytes,
-    minBytes: minPages * pageBytes,
-    maxBytes: maxPages * pageBytes,
-  };
+async function readQuota(source: string, subsystem: string, name: string): Promise<QuotaBytes> {
+  using region = await openForReading(source);
+  return quotaOf(region, region.instance(subsystem, name));
 }
 
 function describe(bytes: number, none: string): string {
