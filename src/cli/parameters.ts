@@ -89,7 +89,7 @@ export const plugin: TypedFlagParameter<readonly string[] | undefined> = {
 };
 
 export const pageSize: TypedFlagParameter<number | undefined> = optionalSize(
-  "Page size of a new region, 512 to 2M (default 4096)",
+  "Page size of a new region, 512 to 2M (default 4K)",
 );
 
 export const thin: TypedFlagParameter<boolean | undefined> = toggle("Take memory as it is used, give it back");
@@ -108,7 +108,7 @@ export const tls: TypedFlagParameter<TlsMode | undefined> = {
   kind: "parsed",
   parse: tlsMode,
   placeholder: "off|on|require",
-  brief: "Whether clients may or must encrypt: off, on, require",
+  brief: "Whether clients encrypt: off, on (may) or require",
   optional: true,
 };
 
@@ -117,7 +117,7 @@ export const quarantineAfter: TypedFlagParameter<number | undefined> = {
   kind: "parsed",
   parse: countOfStarts,
   placeholder: "N",
-  brief: `Failed starts until quarantine, 0 is off (default ${defaultQuarantineAfter})`,
+  brief: `Failed starts until quarantine, 0: off (default ${defaultQuarantineAfter})`,
   optional: true,
 };
 

@@ -2,6 +2,7 @@ import { buildCommand, buildRouteMap, type RouteMap } from "@stricli/core";
 import type { PerdureError } from "../base/index.ts";
 import type { CliContext } from "./context.ts";
 import * as parameters from "./parameters.ts";
+import { limitFlags } from "./serve-limits.ts";
 
 // The surface of the command line at a glance. What a command does stands in the file that its loader names, which is
 // loaded when the command runs: help and completion load neither koffi nor the library.
@@ -247,12 +248,13 @@ const serve = buildCommand({
         optional: true,
       },
       unix: optionalText("PATH", "Listen on this Unix socket (default REGION.sock)"),
-      tcp: optionalText("HOST:PORT", "Listen on TCP; open to everybody without TLS"),
+      tcp: optionalText("HOST:PORT", "Listen on TCP; see --tls and --allow-from"),
       threads: parameters.threads,
       tls: parameters.tls,
       tlsCertificates: optionalText("DIR", "Encrypt; server-cert.pem, server-key.pem are here"),
       tlsVerifyPeer: toggle("Let in clients of the CA in ca-cert.pem only"),
       tlsPsk: optionalText("FILE", "Encrypt with keys, in lines USER:HEXKEY"),
+      ...limitFlags,
       readOnly: toggle("Serve without changing anything"),
       quarantineAfter: parameters.quarantineAfter,
       healthyAfter: parameters.healthyAfter,

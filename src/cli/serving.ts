@@ -1,7 +1,7 @@
 import { formatSize, PerdureError } from "../base/index.ts";
 import type { WantedDisk } from "../disk/index.ts";
 import type { Disk, Region, RegionOptions } from "../index.ts";
-import { type Log, NbdServer, type NbdServerOptions, takeActivationFds } from "../nbd/index.ts";
+import { type ExportOptions, type Log, NbdServer, type NbdServerOptions, takeActivationFds } from "../nbd/index.ts";
 import { ControlServer, ServedDisks } from "../service/index.ts";
 import type { CliContext } from "./context.ts";
 import { openForWriting, runningOwner } from "./open-region.ts";
@@ -20,8 +20,10 @@ export interface ServePlan {
   /** Where to listen beside what a service manager handed over; without either, next to the region. */
   readonly unix?: string;
   readonly tcp?: { readonly host: string; readonly port: number };
-  /** How the server serves: encryption, threads. */
+  /** How the server serves: encryption, threads, who may connect. */
   readonly server?: Omit<NbdServerOptions, "log">;
+  /** How disks are served, by name. */
+  readonly exports?: ReadonlyMap<string, ExportOptions>;
   /** Print events as JSON. */
   readonly json: boolean;
   /** Called when clients can connect. */
@@ -65,7 +67,7 @@ async function serveUntil(
   if (!region.readOnly) await control.listen(plan.source, env);
   const uris = new Map(disks.map(({ name }) => [name, hasAddress ? server.uri(name) : name]));
   // One write: who reads the first line can rely on the others.
-  print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan.json)));
+  print(stdout, ...disks.map((disk) => describeReady(disk, uris.get(disk.name) ?? disk.name, plan)));
   plan.onReady?.(uris);
   const signal = await stopped;
   if (!plan.json) print(stderr, `${signal}: finishing what clients have asked; once more ends at once`);
@@ -80,7 +82,7 @@ async function openRegion({ source, open }: ServePlan): Promise<Region> {
   });
 }
 
-function openDisks(region: Region, { wanted, others, source }: ServePlan, stderr: NodeJS.WriteStream): Disk[] {
+function openDisks(region: Region, { wanted, others, source, exports }: ServePlan, stderr: NodeJS.WriteStream): Disk[] {
   const names = new Set(wanted.map(({ name }) => name));
   for (const { name, sizeBytes } of wanted) {
     const disk = region.disks.open(name, { create: !region.readOnly, size: sizeBytes });
@@ -92,6 +94,12 @@ function openDisks(region: Region, { wanted, others, source }: ServePlan, stderr
   if (disks.length === 0) {
     throw new PerdureError("ENOENT", `${source} has no disks to serve`, {
       remedy: "name one with its size and it is made, for example --disk pram0=512M",
+    });
+  }
+  for (const name of exports?.keys() ?? []) {
+    if (names.has(name)) continue;
+    throw new PerdureError("ENOENT", `a flag is about the disk "${name}", which is not served`, {
+      remedy: `name a disk that is: ${[...names].join(", ")}`,
     });
   }
   warnOfOvercommitment(region, disks, stderr);
@@ -128,8 +136,9 @@ function defaultSocket(source: string): string {
   });
 }
 
-function describeReady(disk: Disk, uri: string, json: boolean): string {
-  const { name, sizeBytes, allocatedBytes, readOnly } = disk;
+function describeReady(disk: Disk, uri: string, { json, exports }: ServePlan): string {
+  const { name, sizeBytes, allocatedBytes } = disk;
+  const readOnly = disk.readOnly || exports?.get(name)?.readOnly === true;
   return json
     ? jsonLine({ event: "ready", disk: name, uri, sizeBytes, allocatedBytes, readOnly })
     : printable(`ready ${uri}`);

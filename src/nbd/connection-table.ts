@@ -1,7 +1,12 @@
-/** What is kept of each connection: who serves it, its descriptor; then, as doubles, its number and counters. */
-const WORDS = 2;
+/**
+ * What is kept of each connection: who serves it, its descriptor, its client, the number of the export that it has
+ * opened or 0; then, as doubles, its number and counters.
+ */
+const WORDS = 4;
 const OWNER = 0;
 const FD = 1;
+const CLIENT = 2;
+const EXPORT = 3;
 const NUMBERS = 4;
 const ID = 0;
 const REQUESTS = 1;
@@ -49,13 +54,19 @@ export class ConnectionTable {
     this.#numbers = new Float64Array(this.buffer, HEAD_BYTES + 4 * WORDS * this.#size, NUMBERS * this.#size);
   }
 
-  /** Gives a connection to that of `threads` (from 1 on) which has fewest. @returns it; 0 when there is no room */
-  give(fd: number, threads: readonly number[]): number {
+  /**
+   * Gives a connection of a client to that of `threads` (from 1 on) which has fewest.
+   *
+   * @returns it; 0 when there is no room
+   */
+  give(fd: number, threads: readonly number[], client: number): number {
     const place = this.#free();
     if (place < 0) return 0;
     const counts = this.#countByOwner();
     const [least] = threads.toSorted((a, b) => (counts.get(a) ?? 0) - (counts.get(b) ?? 0));
     this.#words[place * WORDS + FD] = fd;
+    this.#words[place * WORDS + CLIENT] = client;
+    Atomics.store(this.#words, place * WORDS + EXPORT, 0);
     this.#numbers.fill(0, place * NUMBERS, (place + 1) * NUMBERS);
     this.#numbers[place * NUMBERS + ID] = Atomics.add(this.#accepted, 0, 1) + 1;
     Atomics.store(this.#words, place * WORDS + OWNER, -least);
@@ -77,6 +88,37 @@ export class ConnectionTable {
   /** The places that are not free. */
   get places(): number[] {
     return Array.from({ length: this.#size }, (_, place) => place).filter((place) => this.#owner(place) !== 0);
+  }
+
+  clientOf(place: number): number {
+    return this.#words[place * WORDS + CLIENT];
+  }
+
+  /** The clients that have connections. */
+  clients(): Set<number> {
+    return new Set(this.places.map((place) => this.clientOf(place)));
+  }
+
+  /** How many connections a client has. */
+  connectionsOf(client: number): number {
+    return this.places.filter((place) => this.clientOf(place) === client).length;
+  }
+
+  /**
+   * Notes that a connection opens an export, by its number from 1 on, unless `most` connections have opened it.
+   *
+   * @returns false when it may not
+   */
+  open(place: number, exportNumber: number, most: number = Number.POSITIVE_INFINITY): boolean {
+    const at = place * WORDS + EXPORT;
+    Atomics.store(this.#words, at, exportNumber);
+    // Its own word came first: of two that race for the last place both may be refused, but never both let in.
+    const count = this.places.filter(
+      (other) => Atomics.load(this.#words, other * WORDS + EXPORT) === exportNumber,
+    ).length;
+    if (count <= most) return true;
+    Atomics.store(this.#words, at, 0);
+    return false;
   }
 
   fd(place: number): number {

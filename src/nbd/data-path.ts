@@ -18,10 +18,10 @@ const fullBatchBytes: number = 128 * 1024;
 const maxHeldPages = 64;
 
 /**
- * Why the data path stopped: it needs more bytes, the socket takes no more, or the next request is not one for it. What
- * is gathered has been sent then, or is kept by the socket's owner.
+ * Why the data path stopped: it needs more bytes, the socket takes no more, the next request is not one for it, or the
+ * connection has taken more than limits allow. What is gathered has been sent then, or is kept by the socket's owner.
  */
-export type Pause = "starved" | "blocked" | "declined";
+export type Pause = "starved" | "blocked" | "declined" | "resting";
 
 /** The part of the input that is not used up. */
 export interface Cursor {
@@ -34,6 +34,8 @@ export interface Outlet {
   readonly fd: number;
   /** Sends these bytes when the socket has room again. */
   keep(bytes: Buffer): void;
+  /** Asked after each batch: whether limits of rates want a rest now. */
+  rest(): boolean;
 }
 
 /**
@@ -113,7 +115,9 @@ export class DataPath {
       for (;;) {
         const pause = this.#step(cursor);
         if (pause !== undefined) return this.#flush() ? pause : "blocked";
-        if (this.#isBatchFull && !this.#flush()) return "blocked";
+        if (!this.#isBatchFull) continue;
+        if (!this.#flush()) return "blocked";
+        if (this.#outlet.rest()) return "resting";
       }
     } finally {
       this.#batch.clear();

@@ -42,6 +42,9 @@ export class DirectConnection implements Transport, Outlet {
   #unsentBytes = 0;
   #blocked = false;
   #paused = false;
+  /** It has moved more than limits of rates allow: nothing is read or sent until that has evened out. */
+  #resting = false;
+  #cancelRest: () => void = () => {};
   #state: "open" | "ending" | "closed" = "open";
   #inputEnded = false;
   #watched: number = pollFor.readable;
@@ -65,7 +68,8 @@ export class DirectConnection implements Transport, Outlet {
   #cutWhenIdle(limitMs: number, waitMs: number): void {
     this.#host.clock.after(waitMs, () => {
       const leftMs = this.#movedMs + limitMs - performance.now();
-      if (leftMs <= 0) this.destroy();
+      if (this.#resting || this.session.resting) this.#cutWhenIdle(limitMs, limitMs);
+      else if (leftMs <= 0) this.destroy();
       else if (this.#state !== "closed") this.#cutWhenIdle(limitMs, leftMs);
     });
   }
@@ -86,6 +90,8 @@ export class DirectConnection implements Transport, Outlet {
   async drain(): Promise<void> {
     // What the data path declines from now on, the session must refuse: it, too, has to know at once.
     const drained = this.session.drain();
+    this.#stopResting();
+    this.#watch();
     if (this.#path !== undefined) {
       this.#path.draining = true;
       if (this.#path.busy) await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
@@ -138,6 +144,7 @@ export class DirectConnection implements Transport, Outlet {
 
   resume(): void {
     this.#paused = false;
+    this.#movedMs = performance.now();
     this.#watch();
   }
 
@@ -156,6 +163,7 @@ export class DirectConnection implements Transport, Outlet {
   destroy(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
+    this.#stopResting();
     this.#path?.abandon();
     this.#host.forget(this);
     closeSocket(this.fd);
@@ -168,6 +176,25 @@ export class DirectConnection implements Transport, Outlet {
   keep(bytes: Buffer): void {
     this.#unsent.push(bytes);
     this.#unsentBytes += bytes.length;
+  }
+
+  /** What has no time to go on has it when the socket has room, after the rest. */
+  rest(): boolean {
+    const restMs = this.session.throttle?.settle() ?? 0;
+    if (restMs === 0 || this.#resting || this.#state !== "open") return this.#resting;
+    this.#resting = true;
+    this.#blocked = true;
+    this.#cancelRest = this.#host.clock.after(restMs, () => {
+      this.#resting = false;
+      this.#movedMs = performance.now();
+      this.#watch();
+    });
+    return true;
+  }
+
+  #stopResting(): void {
+    this.#resting = false;
+    this.#cancelRest();
   }
 
   // ---- receiving -------------------------------------------------------------------------------------------
@@ -233,12 +260,13 @@ export class DirectConnection implements Transport, Outlet {
       if (isFull && this.session.idle) break;
       const path = isFull ? undefined : this.#usablePath;
       const pause = path?.serve(cursor);
-      this.#blocked = pause === "blocked";
-      if (pause === "blocked" || pause === "starved") break;
+      this.#blocked = pause === "blocked" || pause === "resting";
+      if (this.#blocked || pause === "starved") break;
       if (cursor.start === cursor.end && path?.substitute === undefined) break;
       this.#giveToSession(cursor, path);
     }
     this.#keepInput(cursor);
+    this.rest();
     if (this.#inputEnded && !this.#blocked && this.#unsentBytes === 0) this.#endInput();
     this.#watch();
   }
@@ -297,10 +325,12 @@ export class DirectConnection implements Transport, Outlet {
   /** What the client asks waits while replies to it do. */
   #watch(): void {
     if (this.#state === "closed") return;
+    // Its state at this moment shows when the rest is over.
+    const rests = this.#resting && this.#state === "open";
     const waits = this.#blocked || this.#unsentBytes > 0;
     // Who says goodbye reads on, whatever waits, until the client is gone, too.
     const reads = !this.#inputEnded && (this.#state === "ending" || !(this.#paused || waits));
-    const events = (reads ? pollFor.readable : 0) | (waits ? pollFor.writable : 0);
+    const events = rests ? 0 : (reads ? pollFor.readable : 0) | (waits ? pollFor.writable : 0);
     if (events === this.#watched) return;
     this.#watched = events;
     this.#host.watch(this, events);

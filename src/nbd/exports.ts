@@ -1,7 +1,55 @@
 import { PerdureError } from "../base/index.ts";
 import type { BlockDevice } from "../device/index.ts";
+import { Access, type AllowList } from "./access.ts";
 import { maxStringBytes } from "./limits.ts";
 import { EXPORT_FLAG } from "./protocol.ts";
+import { ReadOnlyDevice } from "./read-only-device.ts";
+import { type Bucket, bucketsOf, cellsOfLimits, checkTrafficLimits, type TrafficLimits } from "./throttle.ts";
+
+/** How a device is served. */
+export interface ExportOptions {
+  /** The name by which clients ask for it, by default that of the device. */
+  readonly name?: string;
+  /** For people. */
+  readonly description?: string;
+  /** Clients may not change it, even if the device could be changed. */
+  readonly readOnly?: boolean;
+  /** Who may open it, of those who may connect: everybody by default. To others it is ERR_POLICY, and not listed. */
+  readonly allow?: AllowList;
+  /** What all its clients may take together. */
+  readonly limits?: TrafficLimits;
+}
+
+/** All that is told of an export but its device: it can be posted to another thread, which then serves it the same. */
+export interface ExportTerms extends ExportOptions {
+  readonly name: string;
+  readonly description: string;
+  /** From 1 on; no other export of the server ever has it. */
+  readonly number: number;
+  /** The state of its buckets. */
+  readonly state: SharedArrayBuffer;
+}
+
+/** @throws EINVAL for limits that are none */
+export function exportTerms(device: BlockDevice, options: ExportOptions, number: number): ExportTerms {
+  checkTrafficLimits(options.limits);
+  const state = new SharedArrayBuffer(cellsOfLimits * BigInt64Array.BYTES_PER_ELEMENT);
+  return { ...options, name: options.name ?? device.name, description: options.description ?? "", number, state };
+}
+
+/** @throws EINVAL for an allow-list that is none */
+export function makeExport(terms: ExportTerms, device: BlockDevice): Export {
+  const { name, description, readOnly = false, number, allow, limits, state } = terms;
+  return {
+    name,
+    description,
+    device: readOnly ? new ReadOnlyDevice(device) : device,
+    number,
+    access: new Access(allow),
+    limits,
+    buckets: bucketsOf(limits, new BigInt64Array(state), 0),
+  };
+}
 
 /** A device under the name by which clients ask for it. */
 export interface Export {
@@ -10,6 +58,12 @@ export interface Export {
   /** For people; may be empty. */
   readonly description: string;
   readonly device: BlockDevice;
+  readonly number?: number;
+  /** Who may open it; everybody where it is left out. */
+  readonly access?: Access;
+  readonly limits?: TrafficLimits | undefined;
+  /** Of its limits. */
+  readonly buckets?: { readonly bytes: readonly Bucket[]; readonly requests: readonly Bucket[] };
 }
 
 /** The exports of a server by name. */

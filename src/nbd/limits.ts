@@ -66,6 +66,15 @@ export const keepAliveMs = 60_000;
 /** What the kernel may hold of a connection each way, as far as net.core.wmem_max and rmem_max allow. */
 export const socketBufferBytes: number = 1 * MiB;
 
+/** What a limit of rates lets somebody take at once who was quiet: so much time's worth. Timers are late by 50 ms. */
+export const burstMs = 250;
+/** The longest rest of who has taken too much, so that no timer overflows: a day. */
+export const maxRestMs = 86_400_000;
+/** Bytes that a connection with a limit of rates may move in the event loop before it is asked to rest. */
+export const throttledTurnBytes: number = 256 * KiB;
+/** Refused connections are told of this often at most. */
+export const complaintMs = 1_000;
+
 /** Longest path of a Unix socket: `sun_path` has 108 bytes, one of them NUL. */
 export const maxSocketPathBytes = 107;
 /** Sockets that one activation may hand over. */

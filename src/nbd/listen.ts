@@ -7,9 +7,9 @@ import { adoptListener, closeSocket, listenAtPath, listenAtPort, portOf } from "
 import { maxSocketPathBytes } from "./limits.ts";
 
 /** Only the owner may connect: whoever connects may read and write the disks. */
-const socketMode = 0o600;
-/** The umask under which a socket is made with that mode. */
-const socketUmask = 0o177;
+const privateMode = 0o600;
+/** Everybody may knock, because the server asks the kernel who it is and refuses most. */
+const publicMode = 0o666;
 
 /** A listening socket. */
 export interface Listener {
@@ -21,13 +21,13 @@ export interface Listener {
 }
 
 /**
- * Listens on a Unix socket that only its owner may use. A socket file that a dead server left behind is replaced; that
- * of a live one is not touched.
+ * Listens on a Unix socket that only its owner may use, or everybody with `isPublic`. A socket file that a dead server
+ * left behind is replaced; that of a live one is not touched.
  *
  * @throws EINVAL for a path that is too long, EEXIST when it is something else than a socket, EBUSY when somebody
  * listens there; EACCES, ENOENT
  */
-export async function listenOnUnixSocket(path: string): Promise<Listener> {
+export async function listenOnUnixSocket(path: string, isPublic = false): Promise<Listener> {
   if (Buffer.byteLength(path) > maxSocketPathBytes || path === "" || path.includes("\0")) {
     throw new PerdureError("EINVAL", `"${path}" is no path for a Unix socket`, {
       remedy: `use a path of 1 to ${maxSocketPathBytes} bytes without NUL`,
@@ -35,7 +35,7 @@ export async function listenOnUnixSocket(path: string): Promise<Listener> {
   }
   try {
     await removeStaleSocket(path);
-    const fd = withPrivateMode(path, () => listenAtPath(path));
+    const fd = withMode(isPublic ? publicMode : privateMode, path, () => listenAtPath(path));
     return { fd, file: { path, inode: lstatSync(path).ino } };
   } catch (error) {
     throw listenError(error, path);
@@ -101,14 +101,14 @@ function accepts(path: string): Promise<boolean> {
 }
 
 /** `listen` makes the socket file at once; it must not stand open to others, not even for a moment. */
-function withPrivateMode(path: string, make: () => number): number {
+function withMode(mode: number, path: string, make: () => number): number {
   if (!isMainThread) {
     // A worker cannot change the umask, which belongs to the whole process: it sets the mode as soon as it can.
     const fd = make();
-    chmodSync(path, socketMode);
+    chmodSync(path, mode);
     return fd;
   }
-  const before = process.umask(socketUmask);
+  const before = process.umask(0o777 & ~mode);
   try {
     return make();
   } finally {

@@ -1,3 +1,4 @@
+import type { Visit } from "./admission.ts";
 import type { ByteQueue } from "./byte-queue.ts";
 import { type Export, type ExportTable, exportFlags } from "./exports.ts";
 import {
@@ -62,6 +63,8 @@ export interface NegotiationOptions {
   readonly haggled?: Haggled | undefined;
   /** Without one there is no TLS: who wants it goes elsewhere. */
   readonly hasEventLoop?: boolean;
+  /** Decides which exports the client may open; without it, all. */
+  readonly visit?: Visit | undefined;
 }
 
 const CLIENT_FLAGS_BYTES = 4;
@@ -93,6 +96,7 @@ export class Negotiation implements Phase {
   readonly #exports: ExportTable;
   readonly #tls: TlsMode;
   readonly #hasEventLoop: boolean;
+  readonly #visit: Visit | undefined;
   /** The bytes that come are those of TLS. */
   #encrypted = false;
   #awaits: "flags" | "header" | "data" | "skip" = "flags";
@@ -109,10 +113,15 @@ export class Negotiation implements Phase {
   /** The export name for which `base:allocation` was selected. */
   #contextFor: string | undefined;
 
-  constructor(exports: ExportTable, out: ReplyWriter, { tls, haggled, hasEventLoop = true }: NegotiationOptions) {
+  constructor(
+    exports: ExportTable,
+    out: ReplyWriter,
+    { tls, haggled, hasEventLoop = true, visit }: NegotiationOptions,
+  ) {
     this.#exports = exports;
     this.#tls = tls;
     this.#hasEventLoop = hasEventLoop;
+    this.#visit = visit;
     if (haggled === undefined) {
       pushHello(out);
       return;
@@ -246,6 +255,7 @@ export class Negotiation implements Phase {
     if (name !== undefined && !refused && this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
     const found = name === undefined || refused ? undefined : this.#exports.find(name);
     if (name === undefined || found === undefined) return "violation";
+    if (this.#visit?.open(found) === false) return "end";
     this.#agree(found, name);
     pushExportNameAnswer(out, found.device.sizeBytes, this.#flagsOf(found, name), this.#noZeroes);
     return "more";
@@ -274,7 +284,9 @@ export class Negotiation implements Phase {
   #list(out: ReplyWriter): Step {
     if (!this.#listed) this.#optionsLeft += maxOptionsPerListedExport * this.#exports.count;
     this.#listed = true;
-    for (const { name, description } of this.#exports) this.#reply(out, REPLY.SERVER, serverData(name, description));
+    for (const entry of this.#exports) {
+      if (this.#maySee(entry)) this.#reply(out, REPLY.SERVER, serverData(entry.name, entry.description));
+    }
     return this.#reply(out, REPLY.ACK);
   }
 
@@ -288,6 +300,8 @@ export class Negotiation implements Phase {
     if (this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
     const found = this.#exports.find(name);
     if (found === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
+    const isAllowed = this.#option === OPTION.GO ? (this.#visit?.open(found) ?? true) : this.#maySee(found);
+    if (!isAllowed) return this.#reply(out, REPLY.ERR_POLICY);
     const { device, description } = found;
     this.#reply(out, REPLY.INFO, exportInfo(device.sizeBytes, this.#flagsOf(found, name)));
     if (query.infoTypes.has(INFO.NAME)) this.#reply(out, REPLY.INFO, textInfo(INFO.NAME, found.name));
@@ -314,7 +328,9 @@ export class Negotiation implements Phase {
     const name = decodeName(query.name);
     if (name === undefined) return this.#reply(out, REPLY.ERR_INVALID);
     if (this.#exports.isElsewhere(name)) return this.#goElsewhere(data);
-    if (this.#exports.find(name) === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
+    const found = this.#exports.find(name);
+    if (found === undefined) return this.#reply(out, REPLY.ERR_UNKNOWN);
+    if (!this.#maySee(found)) return this.#reply(out, REPLY.ERR_POLICY);
     const named = query.queries.includes(ALLOCATION_CONTEXT);
     const listed = query.queries.length === 0 || query.queries.includes("base:");
     if (sets && named) this.#contextFor = name;
@@ -323,6 +339,10 @@ export class Negotiation implements Phase {
       this.#reply(out, REPLY.META_CONTEXT, metaContextData(id, ALLOCATION_CONTEXT));
     }
     return this.#reply(out, REPLY.ACK);
+  }
+
+  #maySee(entry: Export): boolean {
+    return this.#visit?.maySee(entry) ?? true;
   }
 
   #flagsOf(found: Export, name: string): number {

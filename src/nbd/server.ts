@@ -3,10 +3,12 @@ import { availableParallelism } from "node:os";
 import { isMainThread } from "node:worker_threads";
 import { PerdureError } from "../base/index.ts";
 import type { BlockDevice } from "../device/index.ts";
+import type { AllowList } from "./access.ts";
+import { Admission, makeTables } from "./admission.ts";
 import { eventLoopClock } from "./clock.ts";
-import type { Connection } from "./connection-table.ts";
+import { type Connection, eventLoopOwner } from "./connection-table.ts";
 import { dismiss } from "./dismiss.ts";
-import { ExportTable } from "./exports.ts";
+import { type ExportOptions, ExportTable, type ExportTerms, exportTerms, makeExport } from "./exports.ts";
 import {
   defaultDrainTimeoutMs,
   defaultHandshakeTimeoutMs,
@@ -26,6 +28,7 @@ import { type Log, silentLog } from "./log.ts";
 import type { HandOver } from "./negotiation.ts";
 import { Session } from "./session.ts";
 import { SocketTransport } from "./socket-transport.ts";
+import { checkTrafficLimits, type TrafficLimits } from "./throttle.ts";
 import type { TlsOptions } from "./tls-options.ts";
 import { TlsServer } from "./tls-server.ts";
 import { type Address, exportUri } from "./uri.ts";
@@ -34,6 +37,10 @@ import { WorkerPool } from "./worker-pool.ts";
 export interface NbdServerOptions {
   /** Connections at a time, 100 by default; more are closed at once. */
   readonly maxConnections?: number;
+  /** Who may connect; without it, who reaches the sockets. With uids everybody reaches the Unix sockets (mode 0666). */
+  readonly allow?: AllowList;
+  /** What the connections of one client, a user or an address, may take together; not limited by default. */
+  readonly clientLimits?: TrafficLimits;
   /** Time for a client's handshake, 10 s by default. */
   readonly handshakeTimeoutMs?: number;
   /** A connection on which nothing moves for this long is cut; 0 (the default) lets mounted disks idle for ever. */
@@ -59,19 +66,24 @@ export interface NbdServerOptions {
  *     await server.listenUnix("/run/user/1000/disks.sock");
  */
 export class NbdServer {
-  readonly #options: Required<Omit<NbdServerOptions, "tls">>;
+  readonly #options: Required<Omit<NbdServerOptions, "tls" | "allow" | "clientLimits">>;
+  readonly #admission: Admission;
   readonly #tls: TlsServer | undefined;
   readonly #exports: ExportTable = new ExportTable();
+  readonly #terms: Map<string, ExportTerms> = new Map();
+  #lastExport = 0;
   /** How to stop each listener. */
   readonly #listeners: (() => Promise<void>)[] = [];
   #pool: WorkerPool | undefined;
   readonly #addresses: Address[] = [];
   readonly #sessions: Map<number, Session> = new Map();
-  #nextId = 1;
   #draining = false;
   #closing: Promise<void> | undefined;
 
-  /** @throws EINVAL for numbers out of range; EINVAL, ENOENT or EACCES for certificates and keys that are not good */
+  /**
+   * @throws EINVAL for numbers out of range and lists that are none; EINVAL, ENOENT or EACCES for certificates and keys
+   * that are not good
+   */
   constructor(options: NbdServerOptions = {}) {
     this.#options = {
       maxConnections: options.maxConnections ?? defaultMaxConnections,
@@ -91,19 +103,23 @@ export class NbdServer {
       if (Number.isInteger(value) && value >= 0) continue;
       throw new PerdureError("EINVAL", `${name} is ${value}`, { remedy: `give ${name} a whole number from 0 on` });
     }
-    const { tls } = options;
+    const { tls, allow, clientLimits = {} } = options;
+    checkTrafficLimits(clientLimits);
+    this.#admission = new Admission({ ...makeTables(numbers.maxConnections), allow, clientLimits }, this.#options.log);
     if (tls !== undefined && tls.mode !== "off") this.#tls = new TlsServer(tls, this.#options.log);
   }
 
   /**
    * Serves a device under a name, its own by default. Clients see it from now on.
    *
-   * @throws EEXIST when the name is taken, EINVAL for a name that the protocol cannot carry
+   * @throws EEXIST when the name is taken, EINVAL for a name that the protocol cannot carry, and for lists and limits
+   * that are none
    */
-  addExport(device: BlockDevice, options: { name?: string; description?: string } = {}): void {
-    const entry = { name: options.name ?? device.name, description: options.description ?? "", device };
-    this.#exports.add(entry);
-    this.#pool?.addExport(entry.name, { description: entry.description, shared: device.share?.() });
+  addExport(device: BlockDevice, options: ExportOptions = {}): void {
+    const terms = exportTerms(device, options, ++this.#lastExport);
+    this.#exports.add(makeExport(terms, device));
+    this.#terms.set(terms.name, terms);
+    this.#pool?.addExport({ terms, shared: device.share?.() });
   }
 
   /**
@@ -114,6 +130,7 @@ export class NbdServer {
    */
   async removeExport(name: string): Promise<void> {
     const removed = this.#exports.remove(name);
+    this.#terms.delete(name);
     const leaving = [...this.#sessions.values()].filter((session) => session.export === removed);
     await Promise.all([this.#pool?.removeExport(name), dismiss(leaving, eventLoopClock, this.#options.drainTimeoutMs)]);
   }
@@ -125,18 +142,26 @@ export class NbdServer {
    */
   renameExport(name: string, to: string): void {
     const { device } = this.#exports.rename(name, to);
-    this.#pool?.renameExport(name, to, device.share?.());
+    const terms = { ...(this.#terms.get(name) as ExportTerms), name: to };
+    this.#terms.delete(name);
+    this.#terms.set(to, terms);
+    this.#pool?.renameExport(name, { terms, shared: device.share?.() });
   }
 
-  /** Listens on a Unix socket that only this user may connect to. @throws EINVAL, EEXIST, EBUSY, EACCES or ENOENT */
+  /**
+   * Listens on a Unix socket that only this user may connect to, or everybody whose uid is on the allow-list.
+   *
+   * @throws EINVAL, EEXIST, EBUSY, EACCES or ENOENT
+   */
   async listenUnix(path: string): Promise<void> {
     this.#refuseClosed();
-    await this.#listen(await listenOnUnixSocket(path));
+    await this.#listen(await listenOnUnixSocket(path, this.#admission.terms.allow?.uids !== undefined));
     this.#addresses.push({ kind: "unix", path });
   }
 
   /**
-   * Listens on TCP. There is no access control but that of TLS: without it whoever reaches the port may use the disks.
+   * Listens on TCP. There is no access control but TLS and the allow-list: without them whoever reaches the port may
+   * use the disks.
    *
    * @param port 0 lets the system choose
    * @returns the port
@@ -230,11 +255,12 @@ export class NbdServer {
     if (this.#pool === undefined) {
       this.#pool = new WorkerPool({
         ...this.#options,
+        admission: this.#admission,
         tls: this.#tls?.mode ?? "off",
         onMoved: (place, fd, handOver) => this.#adopt(place, fd, handOver),
       });
-      for (const { name, description, device } of this.#exports) {
-        this.#pool.addExport(name, { description, shared: device.share?.() });
+      for (const { name, device } of this.#exports) {
+        this.#pool.addExport({ terms: this.#terms.get(name) as ExportTerms, shared: device.share?.() });
       }
     }
     this.#pool.listen(listener.fd);
@@ -256,25 +282,22 @@ export class NbdServer {
   }
 
   #accept(socket: Socket): void {
-    const { log, maxConnections } = this.#options;
-    if (this.#sessions.size >= maxConnections) {
-      log.warn({ maxConnections }, "a connection was refused: there are as many as allowed");
-      socket.destroy();
-      return;
-    }
-    this.#converse(socket, this.#nextId++);
+    const { table } = this.#admission;
+    const fd = descriptorOf(socket);
+    if (this.#admission.admit(fd, [eventLoopOwner]) === 0) socket.destroy();
+    else for (const place of table.take(eventLoopOwner)) this.#converse(socket, place, fd);
   }
 
   /** Goes on with a conversation that a serving thread cannot go on with. */
   #adopt(place: number, fd: number, handOver: HandOver): void {
-    const { connections } = this.#pool as WorkerPool;
     const socket = new Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
     if (handOver.unsent.length > 0) socket.write(handOver.unsent);
-    const session = this.#converse(socket, connections.id(place), handOver);
-    void session.gone.then(() => connections.leave(place));
+    this.#converse(socket, place, fd, handOver);
   }
 
-  #converse(socket: Socket, id: number, handOver?: HandOver): Session {
+  #converse(socket: Socket, place: number, fd: number, handOver?: HandOver): void {
+    const { table } = this.#admission;
+    const id = table.id(place);
     const { log, handshakeTimeoutMs, idleTimeoutMs } = this.#options;
     const transport = new SocketTransport(socket, this.#tls);
     const session = new Session(transport, {
@@ -285,6 +308,7 @@ export class NbdServer {
       clock: eventLoopClock,
       handshakeTimeoutMs,
       draining: this.#draining,
+      visit: this.#admission.visit(place, fd),
       ...(handOver === undefined ? {} : { haggled: handOver.haggled }),
     });
     this.#sessions.set(id, session);
@@ -292,9 +316,15 @@ export class NbdServer {
     log.debug({ connection: id }, "a client connected");
     void session.gone.then(() => {
       this.#sessions.delete(id);
+      table.leave(place);
       log.debug({ connection: id, requests: session.requests }, "a client left");
     });
     if (handOver !== undefined) session.receive(Buffer.from(handOver.bytes));
-    return session;
   }
+}
+
+/** Node does not tell it by an official way; without it the kernel cannot say who is there, and lists refuse. */
+function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as { _handle?: { fd?: number } | null };
+  return handle?.fd ?? -1;
 }

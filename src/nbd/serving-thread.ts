@@ -2,12 +2,13 @@ import { setImmediate as turn } from "node:timers/promises";
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { JoinedDevice, JoinModule, SharedDevice } from "../device/index.ts";
 import { acceptNow, closeSocket, Poller, pollFor, ring, silence, tuneConnection } from "../os/index.ts";
+import { Admission } from "./admission.ts";
 import { Batch } from "./batch.ts";
 import { PolledClock } from "./clock.ts";
-import { ConnectionTable } from "./connection-table.ts";
+import type { ConnectionTable } from "./connection-table.ts";
 import { type ConnectionHost, DirectConnection } from "./direct-connection.ts";
 import { dismiss } from "./dismiss.ts";
-import { ExportTable } from "./exports.ts";
+import { ExportTable, type ExportTerms, makeExport } from "./exports.ts";
 import { keepAliveMs, socketBufferBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { HandOver } from "./negotiation.ts";
@@ -34,6 +35,7 @@ export class ServingThread implements ConnectionHost {
   readonly #poller: Poller = new Poller();
   readonly #exports: ExportTable = new ExportTable();
   readonly #joined: Map<string, JoinedDevice> = new Map();
+  readonly #admission: Admission;
   readonly #table: ConnectionTable;
   readonly #connections: Map<number, { readonly connection: DirectConnection; readonly place: number }> = new Map();
   readonly #listeners: Set<number> = new Set();
@@ -42,14 +44,17 @@ export class ServingThread implements ConnectionHost {
   #closed = false;
   /** Promises may have something to go on with. */
   #hasNews = false;
+  /** Things that somebody waits for. Connections tell of them by promises, whatever they are doing. */
+  #awaited = 0;
 
   constructor(start: WorkerStart, port: MessagePort) {
     this.#start = start;
     this.#port = port;
     this.#bell = start.bells[start.thread - 1];
-    this.#table = new ConnectionTable(start.connections);
     this.batch = new Batch(this.#bench);
     this.log = threadLog((mail) => this.#post(mail));
+    this.#admission = new Admission(start.admission, this.log);
+    this.#table = this.#admission.table;
   }
 
   /** Serves until it is told to close. */
@@ -63,7 +68,7 @@ export class ServingThread implements ConnectionHost {
       if (isRung) await this.#answerBell();
       for (let k = 0; k < count; k++) this.#handle(this.#poller.fdAt(k), this.#poller.eventsAt(k));
       if (this.clock.run()) this.#hasNews = true;
-      if (!this.#hasNews) continue;
+      if (!this.#hasNews && this.#awaited === 0) continue;
       this.#hasNews = false;
       // A turn of the event loop: promises that wait for promises go on as far as they can.
       await turn();
@@ -130,7 +135,7 @@ export class ServingThread implements ConnectionHost {
         this.#listeners.clear();
         break;
       case "export":
-        await this.#addExport(mail.name, mail.description, mail.shared);
+        await this.#addExport(mail.terms, mail.shared);
         return;
       case "unexport":
         this.#whenDone(this.#removeExport(mail.name), mail.ticket);
@@ -152,14 +157,17 @@ export class ServingThread implements ConnectionHost {
 
   /** It goes on with its loop meanwhile: what is waited for happens there. */
   #whenDone(work: Promise<unknown>, ticket: number): void {
+    this.#awaited++;
     this.#hasNews = true;
     void work.then(() => {
+      this.#awaited--;
       this.#hasNews = true;
       this.#post({ kind: "done", ticket });
     });
   }
 
-  async #addExport(name: string, description: string, shared: SharedDevice | undefined): Promise<void> {
+  async #addExport(terms: ExportTerms, shared: SharedDevice | undefined): Promise<void> {
+    const { name } = terms;
     try {
       if (shared === undefined) {
         this.#exports.elsewhere.add(name);
@@ -168,7 +176,7 @@ export class ServingThread implements ConnectionHost {
       const module = (await import(shared.module)) as JoinModule;
       const joined = module.joinDevice(shared.data);
       this.#joined.set(name, joined);
-      this.#exports.add({ name, description, device: joined.device });
+      this.#exports.add(makeExport(terms, joined.device));
     } catch (error) {
       this.log.warn({ export: name, err: error }, "a thread cannot open a disk: the event loop serves it");
       this.#exports.elsewhere.add(name);
@@ -230,11 +238,9 @@ export class ServingThread implements ConnectionHost {
   #giveOut(fd: number): void {
     tuneConnection(fd, { keepAliveMs, bufferBytes: socketBufferBytes });
     const threads = this.#start.bells.map((_, k) => k + 1);
-    const thread = this.#table.give(fd, threads);
-    if (thread === 0) {
-      this.log.warn({}, "a connection was refused: there are as many as allowed");
-      closeSocket(fd);
-    } else if (thread === this.#start.thread) {
+    const thread = this.#admission.admit(fd, threads);
+    if (thread === 0) closeSocket(fd);
+    else if (thread === this.#start.thread) {
       for (const place of this.#table.take(thread)) this.#open(place);
     } else ring(this.#start.bells[thread - 1]);
   }
@@ -253,6 +259,8 @@ export class ServingThread implements ConnectionHost {
       clock: this.clock,
       handshakeTimeoutMs: this.#start.handshakeTimeoutMs,
       draining: this.#draining,
+      visit: this.#admission.visit(place, fd),
+      meter: connection,
       onOpen: ({ name }) => this.#post({ kind: "opened", id, exportName: name }),
       onElsewhere: (conversation) => this.#move(connection, place, conversation),
     });

@@ -1,11 +1,14 @@
+import type { Visit } from "./admission.ts";
 import { ByteQueue } from "./byte-queue.ts";
 import type { Clock } from "./clock.ts";
+import type { ConnectionCounts } from "./connection-table.ts";
 import type { Export, ExportTable } from "./exports.ts";
-import { maxUnsentBytes, maxWaitingBytes, turnBytes } from "./limits.ts";
+import { maxUnsentBytes, maxWaitingBytes, throttledTurnBytes, turnBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
 import { type Agreement, type Haggled, type HandOver, Negotiation } from "./negotiation.ts";
 import type { Phase } from "./phase.ts";
 import { ReplyWriter } from "./reply-writer.ts";
+import type { Throttle } from "./throttle.ts";
 import type { TlsMode } from "./tls-options.ts";
 import { Transmission } from "./transmission.ts";
 import type { Transport } from "./transport.ts";
@@ -21,6 +24,10 @@ export interface SessionOptions {
   readonly handshakeTimeoutMs: number;
   /** Refuse everything new from the start. */
   readonly draining: boolean;
+  /** Decides which exports the client may open; without it, all. */
+  readonly visit?: Visit;
+  /** Counts what the connection moves where the session does not see all of it. */
+  readonly meter?: ConnectionCounts;
   /** Of a conversation that began in another thread. */
   readonly haggled?: Haggled;
   /** Told when the client has chosen an export. */
@@ -57,6 +64,13 @@ export class Session {
   #blocked = false;
   #paused = false;
   #inputEnded = false;
+  /** Holds the connection to limits of rates, where there are any. */
+  #throttle: Throttle | undefined;
+  readonly #visit: Visit | undefined;
+  readonly #meter: ConnectionCounts;
+  /** It has moved more than those allow, and is not read until that has evened out. */
+  #resting = false;
+  #cancelRest: () => void = () => {};
   /** Told when no request is in progress, or none ever will be. */
   #quietWaiters: (() => void)[] = [];
   #tellGone: () => void = () => {};
@@ -73,7 +87,10 @@ export class Session {
       tls: options.tls,
       haggled: options.haggled,
       hasEventLoop: options.onElsewhere === undefined,
+      visit: options.visit,
     });
+    this.#visit = options.visit;
+    this.#meter = options.meter ?? this;
     this.#onOpen = options.onOpen;
     this.#onElsewhere = options.onElsewhere;
     this.#negotiation.draining = options.draining;
@@ -97,7 +114,16 @@ export class Session {
   /** In the command phase, with nothing begun, nothing waiting and nothing unsent: others may serve requests now. */
   get idle(): boolean {
     if (this.#transmission === undefined || this.#transmission.busy || this.#state !== "open") return false;
-    return !this.#turnPending && !this.#blocked && this.#queue.lengthBytes === 0;
+    return !this.#turnPending && !this.#blocked && !this.#resting && this.#queue.lengthBytes === 0;
+  }
+
+  get throttle(): Throttle | undefined {
+    return this.#throttle;
+  }
+
+  /** It keeps its client waiting on purpose. */
+  get resting(): boolean {
+    return this.#resting;
   }
 
   get isOpen(): boolean {
@@ -132,6 +158,7 @@ export class Session {
   /** The connection is gone. */
   closed(): void {
     this.#state = "closed";
+    this.#stopResting();
     this.#stopWaiting();
     this.#tellGone();
   }
@@ -139,6 +166,8 @@ export class Session {
   /** Refuses everything new from now on. Resolves when the request in progress has been answered. */
   drain(): Promise<void> {
     this.#phase.draining = true;
+    this.#throttle?.lift();
+    this.#stopResting();
     if (this.#state !== "open") return Promise.resolve();
     return new Promise((resolve) => {
       this.#quietWaiters.push(resolve);
@@ -179,9 +208,10 @@ export class Session {
 
   /** Takes a turn unless there is a reason to wait, and lets the client send as long as its bytes find room. */
   #run(): void {
-    if (this.#state === "open" && !this.#turnPending && !this.#blocked) this.#guardedTurn();
+    if (this.#state === "open" && !this.#turnPending && !this.#blocked && !this.#resting) this.#guardedTurn();
     if (this.#state !== "open") return;
-    const wait = (this.#turnPending || this.#blocked) && this.#queue.lengthBytes >= maxWaitingBytes;
+    const isLate = (this.#turnPending || this.#blocked) && this.#queue.lengthBytes >= maxWaitingBytes;
+    const wait = isLate || this.#resting;
     if (wait === this.#paused) return;
     this.#paused = wait;
     if (wait) this.#transport.pause();
@@ -192,6 +222,7 @@ export class Session {
   #guardedTurn(): void {
     try {
       this.#turn();
+      this.#rest();
     } catch (cause) {
       this.#log.error({ connection: this.#id, err: cause }, "a connection failed for a reason inside the server");
       this.destroy();
@@ -200,7 +231,8 @@ export class Session {
 
   #turn(): void {
     let costBytes = 0;
-    while (costBytes < turnBytes) {
+    const mostBytes = this.#throttle === undefined ? turnBytes : throttledTurnBytes;
+    while (costBytes < mostBytes && !this.#resting) {
       const step = this.#phase.step(this.#queue, this.#out);
       costBytes += this.#phase.costBytes;
       if (step === "end" || step === "violation") {
@@ -220,12 +252,13 @@ export class Session {
       }
       if (this.#out.collectedBytes >= maxUnsentBytes && !this.#send()) return;
       if (step === "starved") {
-        this.#rest();
+        this.#starve();
         return;
       }
       this.#openExport();
     }
     this.#send();
+    if (this.#resting) return;
     this.#turnPending = true;
     this.#clock.soon(() => {
       this.#turnPending = false;
@@ -243,8 +276,24 @@ export class Session {
     this.#tellGone();
   }
 
-  /** Nothing can be done before more bytes come. */
+  /** Who has taken more than limits allow pays by waiting. */
   #rest(): void {
+    const restMs = this.#throttle?.settle() ?? 0;
+    if (restMs === 0 || this.#resting || this.#state !== "open") return;
+    this.#resting = true;
+    this.#cancelRest = this.#clock.after(restMs, () => {
+      this.#resting = false;
+      this.#run();
+    });
+  }
+
+  #stopResting(): void {
+    this.#resting = false;
+    this.#cancelRest();
+  }
+
+  /** Nothing can be done before more bytes come. */
+  #starve(): void {
     this.#send();
     if (!this.#phase.busy) this.#tellQuiet();
     if (this.#inputEnded) this.end();
@@ -257,6 +306,9 @@ export class Session {
     this.#cancelHandshakeTimer();
     this.#transmission = new Transmission(agreement, this.#log);
     this.#transmission.draining = this.#negotiation.draining;
+    this.#throttle = this.#visit?.throttle(agreement.export, this.#meter);
+    // Else who connects again and again would have the first turn for nothing each time.
+    this.#rest();
     this.#onOpen?.(agreement.export);
     this.#log.debug({ connection: this.#id, export: agreement.export.name }, "a client opened an export");
   }

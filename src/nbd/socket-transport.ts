@@ -44,7 +44,10 @@ export class SocketTransport implements Transport {
 
   readonly #received = (chunk: Buffer): void => this.#session?.receive(chunk);
   readonly #ended = (): void => this.#session?.receiveEnd();
-  readonly #idled = (): void => this.#session?.destroy();
+  readonly #idled = (): void => {
+    // Who is kept waiting here is not idle.
+    if (this.#session?.resting === false) this.#session.destroy();
+  };
 
   /** Delivers what comes over the present socket. */
   #deliver(): void {
@@ -106,7 +109,10 @@ export class SocketTransport implements Transport {
   }
 
   resume(): void {
-    if (!this.#securing) this.#socket.resume();
+    if (this.#securing) return;
+    this.#socket.resume();
+    // A pause may have outlived the timer.
+    if (this.#idleTimeoutMs > 0) this.#socket.setTimeout(this.#idleTimeoutMs);
   }
 
   /** Closing a socket with unread bytes resets it, which may overtake our last replies: so it is read for a while. */

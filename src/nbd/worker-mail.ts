@@ -1,4 +1,6 @@
 import type { SharedDevice } from "../device/index.ts";
+import type { AdmissionTerms } from "./admission.ts";
+import type { ExportTerms } from "./exports.ts";
 import type { HandOver } from "./negotiation.ts";
 import type { TlsMode } from "./tls-options.ts";
 
@@ -8,8 +10,7 @@ export interface WorkerStart {
   readonly thread: number;
   /** Bells of all serving threads, the first one's first: eventfds. */
   readonly bells: readonly number[];
-  /** Of the `ConnectionTable`. */
-  readonly connections: SharedArrayBuffer;
+  readonly admission: AdmissionTerms;
   readonly tls: TlsMode;
   readonly handshakeTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -22,7 +23,7 @@ export type ToWorker =
   | { readonly kind: "listen"; readonly fd: number }
   | { readonly kind: "unlisten"; readonly ticket: number }
   /** Serve a device; without one the name is served by the event loop. */
-  | { readonly kind: "export"; readonly name: string; readonly description: string; readonly shared?: SharedDevice }
+  | { readonly kind: "export"; readonly terms: ExportTerms; readonly shared?: SharedDevice }
   | { readonly kind: "unexport"; readonly name: string; readonly ticket: number }
   | { readonly kind: "rename"; readonly name: string; readonly to: string }
   | { readonly kind: "drain"; readonly ticket: number }

@@ -1,7 +1,9 @@
 import { Worker } from "node:worker_threads";
 import type { SharedDevice } from "../device/index.ts";
 import { closeSocket, makeBell, ring } from "../os/index.ts";
-import { type Connection, ConnectionTable } from "./connection-table.ts";
+import type { Admission } from "./admission.ts";
+import type { Connection, ConnectionTable } from "./connection-table.ts";
+import type { ExportTerms } from "./exports.ts";
 import type { Log } from "./log.ts";
 import type { HandOver } from "./negotiation.ts";
 import type { TlsMode } from "./tls-options.ts";
@@ -9,7 +11,7 @@ import type { FromWorker, ToWorker, WorkerStart } from "./worker-mail.ts";
 
 export interface WorkerPoolOptions {
   readonly threads: number;
-  readonly maxConnections: number;
+  readonly admission: Admission;
   readonly tls: TlsMode;
   readonly handshakeTimeoutMs: number;
   readonly idleTimeoutMs: number;
@@ -32,7 +34,7 @@ interface Member {
 const restartMs = 1000;
 
 interface PooledExport {
-  readonly description: string;
+  readonly terms: ExportTerms;
   readonly shared: SharedDevice | undefined;
 }
 
@@ -54,7 +56,7 @@ export class WorkerPool {
   /** @throws SystemCallError when the system has no descriptors left */
   constructor(options: WorkerPoolOptions) {
     this.#options = options;
-    this.connections = new ConnectionTable(options.maxConnections);
+    this.connections = options.admission.table;
     const bells = Array.from({ length: options.threads }, () => makeBell());
     for (const [k, bell] of bells.entries()) {
       const thread = k + 1;
@@ -83,9 +85,9 @@ export class WorkerPool {
     this.#tell(this.#members[0], { kind: "listen", fd });
   }
 
-  addExport(name: string, entry: PooledExport): void {
-    this.#exports.set(name, entry);
-    for (const member of this.#members) this.#tell(member, exportMail(name, entry));
+  addExport(entry: PooledExport): void {
+    this.#exports.set(entry.terms.name, entry);
+    for (const member of this.#members) this.#tell(member, exportMail(entry));
   }
 
   /** Resolves when no thread serves the export any more. */
@@ -94,11 +96,11 @@ export class WorkerPool {
     await this.#askAll((ticket) => ({ kind: "unexport", name, ticket }));
   }
 
-  renameExport(name: string, to: string, shared: SharedDevice | undefined): void {
-    const { description = "" } = this.#exports.get(name) ?? {};
+  renameExport(name: string, entry: PooledExport): void {
+    const { name: to } = entry.terms;
     this.#exports.delete(name);
     // A thread that is started later opens the device by what it is called then.
-    this.#exports.set(to, { description, shared });
+    this.#exports.set(to, entry);
     for (const [id, opened] of this.#opened) if (opened === name) this.#opened.set(id, to);
     for (const member of this.#members) this.#tell(member, { kind: "rename", name, to });
   }
@@ -125,9 +127,9 @@ export class WorkerPool {
   }
 
   #spawn(thread: number, bells: readonly number[]): Worker {
-    const { tls, handshakeTimeoutMs, idleTimeoutMs, drainTimeoutMs } = this.#options;
+    const { admission, tls, handshakeTimeoutMs, idleTimeoutMs, drainTimeoutMs } = this.#options;
     const limits = { handshakeTimeoutMs, idleTimeoutMs, drainTimeoutMs };
-    const start: WorkerStart = { thread, bells, connections: this.connections.buffer, tls, ...limits };
+    const start: WorkerStart = { thread, bells, admission: admission.terms, tls, ...limits };
     return new Worker(new URL("serving-worker.js", import.meta.url), { name: `nbd-${thread}`, workerData: start });
   }
 
@@ -178,7 +180,7 @@ export class WorkerPool {
     member.worker = this.#spawn(member.thread, bells);
     member.startedMs = performance.now();
     this.#attend(member);
-    for (const [name, entry] of this.#exports) this.#tell(member, exportMail(name, entry));
+    for (const entry of this.#exports.values()) this.#tell(member, exportMail(entry));
     if (member === this.#members[0]) for (const fd of this.#listeners) this.#tell(member, { kind: "listen", fd });
   }
 
@@ -207,6 +209,6 @@ function endOf(worker: Worker): Promise<void> {
   return new Promise((resolve) => worker.once("exit", () => resolve()));
 }
 
-function exportMail(name: string, { description, shared }: PooledExport): ToWorker {
-  return { kind: "export", name, description, ...(shared === undefined ? {} : { shared }) };
+function exportMail({ terms, shared }: PooledExport): ToWorker {
+  return { kind: "export", terms, ...(shared === undefined ? {} : { shared }) };
 }

@@ -5,6 +5,7 @@ export { isByteLocked, lockByte } from "./file-lock.ts";
 export { createMemfd, SystemCallError } from "./libc.ts";
 export { lockHolder } from "./lock-holder.ts";
 export { Mapping, type SharedMapping } from "./mapping.ts";
+export { type Peer, peerOf } from "./peer.ts";
 export { makeBell, Poller, pollFor, ring, silence } from "./poller.ts";
 export { Scratch } from "./scratch.ts";
 export type { SigbusGuard } from "./sigbus-guard.ts";

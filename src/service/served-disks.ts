@@ -1,5 +1,5 @@
 import type { Disk } from "../index.ts";
-import type { NbdServer } from "../nbd/index.ts";
+import type { ExportOptions, NbdServer } from "../nbd/index.ts";
 import type { Exports } from "./operations.ts";
 
 /** The disks that an NBD server serves: all that the region has, or those that were named. */
@@ -8,17 +8,24 @@ export class ServedDisks implements Exports {
   /** Names to be served; undefined for all. */
   readonly #wanted: Set<string> | undefined;
   readonly #served: Set<string> = new Set();
+  /** How disks are served, by the names that they have now. */
+  readonly #options: Map<string, ExportOptions>;
 
   /** Serves disks from now on, and with `others` those that come later, too. */
-  constructor(server: NbdServer, disks: readonly Disk[], { others }: { others: boolean }) {
+  constructor(
+    server: NbdServer,
+    disks: readonly Disk[],
+    { others, exports }: { others: boolean; exports?: ReadonlyMap<string, ExportOptions> },
+  ) {
     this.#server = server;
+    this.#options = new Map(exports);
     if (!others) this.#wanted = new Set(disks.map(({ name }) => name));
     for (const disk of disks) this.add(disk);
   }
 
   add(disk: Disk): void {
     if (this.#wanted?.has(disk.name) === false) return;
-    this.#server.addExport(disk);
+    this.#server.addExport(disk, this.#options.get(disk.name));
     this.#served.add(disk.name);
   }
 
@@ -44,6 +51,9 @@ export class ServedDisks implements Exports {
     }
     this.#server.renameExport(from, name);
     this.#served.add(name);
+    const options = this.#options.get(from);
+    this.#options.delete(from);
+    if (options !== undefined) this.#options.set(name, options);
     if (this.#wanted?.delete(from) === true) this.#wanted.add(name);
   }
 }

@@ -4,9 +4,10 @@ import type { WantedDisk } from "../../disk/index.ts";
 import type { TlsMode, TlsOptions } from "../../nbd/index.ts";
 import type { CliContext } from "../context.ts";
 import { defaultQuarantineAfter } from "../parameters.ts";
+import { diskLimits, type LimitFlags, serverLimits } from "../serve-limits.ts";
 import { serveDisks } from "../serving.ts";
 
-interface ServeFlags {
+interface ServeFlags extends LimitFlags {
   readonly create?: boolean;
   readonly size?: number;
   readonly pageSize?: number;
@@ -44,7 +45,12 @@ export async function serve(context: CliContext, flags: ServeFlags, source: stri
     others: wanted.length === 0,
     ...(unix === undefined ? {} : { unix: resolve(unix) }),
     ...(flags.tcp === undefined ? {} : { tcp: parseAddress(flags.tcp) }),
-    server: { ...tlsOptions(flags), ...(flags.threads === undefined ? {} : { threads: flags.threads }) },
+    server: {
+      ...tlsOptions(flags),
+      ...serverLimits(flags),
+      ...(flags.threads === undefined ? {} : { threads: flags.threads }),
+    },
+    exports: diskLimits(flags),
     json,
   });
 }
