@@ -1,5 +1,6 @@
 import type { DirectBlocks } from "../device/index.ts";
 import type { Batch } from "./batch.ts";
+import { maxPayloadBytes, rangeBytesPerCostByte, requestCostBytes, turnBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { Agreement } from "./negotiation.ts";
 import { COMMAND, COMMAND_FLAG, NBD_ERROR } from "./protocol.ts";
@@ -18,10 +19,12 @@ const fullBatchBytes: number = 128 * 1024;
 const maxHeldPages = 64;
 
 /**
- * Why the data path stopped: it needs more bytes, the socket takes no more, the next request is not one for it, or the
- * connection has taken more than limits allow. What is gathered has been sent then, or is kept by the socket's owner.
+/**
+ * Why the data path stopped: it needs more bytes, the socket takes no more, it is the turn of others, the connection
+ * has taken more than limits allow, or the next request is not one for it. What is gathered has been sent then, or is
+ * kept by the socket's owner.
  */
-export type Pause = "starved" | "blocked" | "declined" | "resting";
+export type Pause = "starved" | "blocked" | "tired" | "resting" | "declined";
 
 /** The part of the input that is not used up. */
 export interface Cursor {
@@ -63,6 +66,8 @@ export class DataPath {
   #error: number = NBD_ERROR.NONE;
   #skipBytes = 0;
   #declinedBytes = 0;
+  /** What this turn has cost so far, in bytes moved. */
+  #costBytes = 0;
   /** The last request was a WRITE whose payload did not come with it: the next one's is not to, either. */
   #expectsPayload = false;
 
@@ -96,7 +101,8 @@ export class DataPath {
 
   /** How much to receive beside: a payload that stays in the socket needs not be copied to its place. */
   get inputLimit(): number {
-    return this.#expectsPayload ? this.#request.headerBytes : Number.POSITIVE_INFINITY;
+    const staysInSocket = this.#expectsPayload && this.#skipBytes === 0;
+    return staysInSocket ? this.#request.headerBytes : Number.POSITIVE_INFINITY;
   }
 
   /** How long what was declined is: a request with its payload, or the rest of a payload. */
@@ -109,11 +115,16 @@ export class DataPath {
     this.#writing.received(lengthBytes);
   }
 
+  /** Others had their turn. */
+  beginTurn(): void {
+    this.#costBytes = 0;
+  }
+
   /** Serves what is there. @throws SystemCallError, or what a device throws when a reply cannot be finished */
   serve(cursor: Cursor): Pause {
     try {
       for (;;) {
-        const pause = this.#step(cursor);
+        const pause = this.#step(cursor) ?? (this.#costBytes >= turnBytes ? "tired" : undefined);
         if (pause !== undefined) return this.#flush() ? pause : "blocked";
         if (!this.#isBatchFull) continue;
         if (!this.#flush()) return "blocked";
@@ -140,9 +151,12 @@ export class DataPath {
   #step(cursor: Cursor): Pause | undefined {
     if (this.#reading.active) {
       this.#enter();
-      this.#reading.gather(this.#batch);
+      // Holes take time, too, though nothing of them is sent.
+      this.#costBytes += this.#reading.gather(this.#batch) / rangeBytesPerCostByte;
       return undefined;
     }
+    // What follows is the rest of a payload, for whoever takes that over.
+    if (this.substitute !== undefined) return "declined";
     if (this.#writing.active) return this.#takePayload(cursor);
     if (this.#skipBytes > 0) return this.#skip(cursor);
     return this.#begin(cursor);
@@ -158,6 +172,7 @@ export class DataPath {
       (request.type === COMMAND.READ || request.type === COMMAND.WRITE) &&
       (request.flags & ~COMMAND_FLAG.FUA) === 0 &&
       request.lengthBytes > 0 &&
+      request.payloadBytes <= maxPayloadBytes &&
       !this.draining &&
       requestError(request, device, this.#agreement) === NBD_ERROR.NONE;
     const begun = isOurs && (request.type === COMMAND.READ ? this.#beginRead(request) : this.#beginWrite(request));
@@ -166,6 +181,7 @@ export class DataPath {
       return "declined";
     }
     this.requests++;
+    this.#costBytes += requestCostBytes;
     cursor.start += this.#request.headerBytes;
     return undefined;
   }
@@ -184,11 +200,14 @@ export class DataPath {
   #beginWrite(request: Request): boolean {
     this.#error = NBD_ERROR.NONE;
     this.#expectsPayload = false;
+    if (!this.#writing.suits(request)) return false;
     try {
-      return this.#writing.suits(request) && this.#writing.begin(request);
+      if (this.#writing.begin(request)) return true;
     } catch {
-      return false;
+      // Who takes the request over meets the same error, and answers it.
     }
+    this.#writing.abandon();
+    return false;
   }
 
   #takePayload(cursor: Cursor): Pause | undefined {
@@ -207,7 +226,7 @@ export class DataPath {
     }
     if (cursor.start < cursor.end) return undefined;
     this.#expectsPayload = this.#request.lengthBytes >= largePayloadBytes;
-    return "starved";
+    return this.#writing.hasPlaces ? "starved" : undefined;
   }
 
   /** There is no room for fresh blocks: the way without them finds pages that are set aside for overwriting. */
@@ -274,11 +293,12 @@ export class DataPath {
     if (batch.lengthBytes === 0) return true;
     const sent = batch.send(this.#outlet.fd);
     this.bytesSent += sent;
+    this.#costBytes += sent;
     const isSent = batch.lengthBytes === 0;
     if (!isSent) {
       // Data behind the last header are of the READ that is gathered last.
-      const kept = Math.max(0, batch.tailAt - sent);
-      if (kept < batch.lengthBytes) this.#reading.rewind(Math.max(0, sent - batch.tailAt));
+      let kept = Math.max(0, batch.tailAt - sent);
+      if (kept < batch.lengthBytes) kept += this.#reading.rewind(Math.max(0, sent - batch.tailAt));
       if (kept > 0) this.#outlet.keep(batch.copyUnsent(kept));
       this.bytesSent += kept;
     }

@@ -13,6 +13,8 @@ export interface ConnectionHost {
   readonly batch: Batch;
   readonly clock: Clock;
   readonly log: Log;
+  /** Calls `handle` with no events when others had their turn. */
+  yieldTurn(connection: DirectConnection): void;
   /** Watches the descriptor for other events from now on. */
   watch(connection: DirectConnection, events: number): void;
   /** The descriptor is about to be closed. */
@@ -24,6 +26,16 @@ const maxRounds = 16;
 const maxMisses = 8;
 /** Who sends so much at a time has more to say. */
 const burstBytes: number = 16 * 1024;
+
+/** A peer that vanishes is an ordinary event. EFAULT is none of it: there is no memory any more where a page was. */
+function isOfPeer(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno !== undefined && errno !== "EFAULT";
+}
+
+/** Requests that the session is given in one turn of the connection: each may take it as long as a turn of its own. */
+const maxDeclined = 32;
+
 const nothing: Cursor = { start: 0, end: 0 };
 
 /**
@@ -41,10 +53,13 @@ export class DirectConnection implements Transport, Outlet {
   #unsent: Buffer[] = [];
   #unsentBytes = 0;
   #blocked = false;
+  /** The data path goes on when others had their turn. */
+  #tired = false;
   #paused = false;
   /** It has moved more than limits of rates allow: nothing is read or sent until that has evened out. */
   #resting = false;
   #cancelRest: () => void = () => {};
+  #draining = false;
   #state: "open" | "ending" | "closed" = "open";
   #inputEnded = false;
   #watched: number = pollFor.readable;
@@ -92,6 +107,7 @@ export class DirectConnection implements Transport, Outlet {
     const drained = this.session.drain();
     this.#stopResting();
     this.#watch();
+    this.#draining = true;
     if (this.#path !== undefined) {
       this.#path.draining = true;
       if (this.#path.busy) await new Promise<void>((resolve) => this.#quietWaiters.push(resolve));
@@ -110,17 +126,17 @@ export class DirectConnection implements Transport, Outlet {
     return Buffer.concat(this.#unsent);
   }
 
-  /** Something happened on the socket. */
+  /** Something happened on the socket, or nothing and it is the connection's turn again. */
   handle(events: number): void {
     this.#movedMs = performance.now();
     try {
+      if (events === 0) this.#takeTurn();
       if ((events & this.#watched & pollFor.writable) !== 0) this.#goOn();
       if ((events & this.#watched & pollFor.readable) !== 0) this.#receiveAll();
       // With nothing to receive any more, there is nobody left to send to.
       else if ((events & (pollFor.error | pollFor.hangUp)) !== 0) this.destroy();
     } catch (error) {
-      // A peer that vanishes is an ordinary event.
-      if (errnoOf(error) === undefined) this.#host.log.error({ err: error }, "a connection failed inside the server");
+      if (!isOfPeer(error)) this.#host.log.error({ err: error }, "a connection failed inside the server");
       this.destroy();
     }
     this.#tellQuiet();
@@ -129,9 +145,16 @@ export class DirectConnection implements Transport, Outlet {
   // ---- Transport -------------------------------------------------------------------------------------------
 
   write(buffers: readonly Buffer[]): boolean {
-    for (const buffer of buffers) {
-      const sent = this.#unsentBytes > 0 || this.#state === "closed" ? 0 : this.#trySend(buffer);
-      if (sent < buffer.length) this.keep(buffer.subarray(sent));
+    try {
+      for (const buffer of buffers) {
+        const sent = this.#unsentBytes > 0 || this.#state === "closed" ? 0 : this.#trySend(buffer);
+        if (sent < buffer.length) this.keep(buffer.subarray(sent));
+      }
+    } catch (error) {
+      if (!isOfPeer(error)) throw error;
+      // It is gone, and the session is not to work for nobody; it is told when it is done with this call.
+      this.#host.clock.soon(() => this.destroy());
+      return false;
     }
     this.#watch();
     return this.#unsentBytes <= maxUnsentBytes;
@@ -248,27 +271,45 @@ export class DirectConnection implements Transport, Outlet {
     if (!session.idle) return undefined;
     if (this.#path === undefined && session.agreement !== undefined) {
       const { direct } = session.agreement.export.device;
-      if (direct !== undefined) this.#path = new DataPath(session.agreement, direct, this, this.#host);
+      if (direct !== undefined) {
+        this.#path = new DataPath(session.agreement, direct, this, this.#host);
+        this.#path.draining = this.#draining;
+      }
     }
     return this.#path;
   }
 
   /** Serves what was received. What can neither be served nor given to the session waits for room in the socket. */
   #work(cursor: Cursor): void {
-    while (this.#state === "open") {
+    this.#path?.beginTurn();
+    for (let declined = 0; this.#state === "open"; declined++) {
       const isFull = this.#blocked || this.#unsentBytes > 0;
       if (isFull && this.session.idle) break;
       const path = isFull ? undefined : this.#usablePath;
       const pause = path?.serve(cursor);
       this.#blocked = pause === "blocked" || pause === "resting";
       if (this.#blocked || pause === "starved") break;
+      if (pause === "tired" || declined === maxDeclined) {
+        this.#yieldTurn();
+        break;
+      }
       if (cursor.start === cursor.end && path?.substitute === undefined) break;
       this.#giveToSession(cursor, path);
     }
     this.#keepInput(cursor);
     this.rest();
-    if (this.#inputEnded && !this.#blocked && this.#unsentBytes === 0) this.#endInput();
+    if (this.#inputEnded && !this.#blocked && !this.#tired && this.#unsentBytes === 0) this.#endInput();
     this.#watch();
+  }
+
+  #yieldTurn(): void {
+    this.#tired = true;
+    this.#host.yieldTurn(this);
+  }
+
+  #takeTurn(): void {
+    this.#tired = false;
+    if (this.#state === "open") this.#work({ ...nothing, end: this.#takeWaiting() });
   }
 
   #giveToSession(cursor: Cursor, path: DataPath | undefined): void {
@@ -304,9 +345,12 @@ export class DirectConnection implements Transport, Outlet {
       }
       this.#unsent.shift();
     }
-    if (this.#state === "ending") this.#sayGoodbye();
-    if (this.#state !== "open") return;
     this.#blocked = false;
+    if (this.#state === "ending") {
+      this.#sayGoodbye();
+      this.#watch();
+    }
+    if (this.#state !== "open") return;
     this.session.writable();
     this.#work({ ...nothing, end: this.#takeWaiting() });
   }
@@ -329,7 +373,7 @@ export class DirectConnection implements Transport, Outlet {
     const rests = this.#resting && this.#state === "open";
     const waits = this.#blocked || this.#unsentBytes > 0;
     // Who says goodbye reads on, whatever waits, until the client is gone, too.
-    const reads = !this.#inputEnded && (this.#state === "ending" || !(this.#paused || waits));
+    const reads = !this.#inputEnded && (this.#state === "ending" || !(this.#paused || this.#tired || waits));
     const events = rests ? 0 : (reads ? pollFor.readable : 0) | (waits ? pollFor.writable : 0);
     if (events === this.#watched) return;
     this.#watched = events;

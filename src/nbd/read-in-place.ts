@@ -57,19 +57,30 @@ export class ReadInPlace {
     this.#runEnd = this.#at;
   }
 
-  /** Adds as much of the reply as the batch takes. The device must be entered. */
-  gather(batch: Batch): void {
+  /** Adds as much of the reply as the batch takes. The device must be entered. @returns how far that went, in bytes */
+  gather(batch: Batch): number {
+    const from = this.#at;
     while (this.#at < this.#end && batch.hasRoom && batch.lengthBytes < batchBytes) {
       if (this.#at < this.#runEnd) this.#gatherRest(batch);
       else if (!this.#inChunks) this.#beginSimple(batch);
       else if (this.#addressAt(this.#at) === 0) this.#tellHole(batch);
       else this.#gatherRun(batch);
     }
+    return this.#at - from;
   }
 
-  /** Of the last data that were gathered, only so many bytes were sent: the rest is looked up again. */
-  rewind(sentBytes: number): void {
-    this.#at = this.#tailOffset + sentBytes;
+  /**
+   * Of the last data that were gathered, only so many bytes were sent. What follows is looked up again, but for a block
+   * that was begun: its reader is to get it as it was.
+   *
+   * @returns how many more bytes of the batch the client is to get
+   */
+  rewind(sentBytes: number): number {
+    const stop = this.#tailOffset + sentBytes;
+    const within = stop % this.#blockBytes;
+    const begunBytes = sentBytes > 0 && within > 0 ? Math.min(this.#blockBytes - within, this.#at - stop) : 0;
+    this.#at = stop + begunBytes;
+    return begunBytes;
   }
 
   #addressAt(offset: number): number {

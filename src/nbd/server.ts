@@ -232,9 +232,14 @@ export class NbdServer {
     // The threads first: a descriptor that is closed while they poll it may be somebody else's soon.
     await this.#pool?.stopListening();
     const stopped = this.#listeners.map((stop) => stop());
-    const { drainTimeoutMs } = this.#options;
-    await Promise.all([this.#pool?.close(), dismiss([...this.#sessions.values()], eventLoopClock, drainTimeoutMs)]);
+    await Promise.all([this.#pool?.close(), this.#dismissAll()]);
+    // Those that a thread handed over while it was told to close.
+    await this.#dismissAll();
     await Promise.all(stopped);
+  }
+
+  #dismissAll(): Promise<void> {
+    return dismiss([...this.#sessions.values()], eventLoopClock, this.#options.drainTimeoutMs);
   }
 
   #refuseClosed(): void {

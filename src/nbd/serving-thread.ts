@@ -8,7 +8,7 @@ import { PolledClock } from "./clock.ts";
 import type { ConnectionTable } from "./connection-table.ts";
 import { type ConnectionHost, DirectConnection } from "./direct-connection.ts";
 import { dismiss } from "./dismiss.ts";
-import { ExportTable, type ExportTerms, makeExport } from "./exports.ts";
+import { type Export, ExportTable, type ExportTerms, makeExport } from "./exports.ts";
 import { keepAliveMs, socketBufferBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
 import type { HandOver } from "./negotiation.ts";
@@ -34,7 +34,7 @@ export class ServingThread implements ConnectionHost {
   readonly #bench: Workbench = new Workbench();
   readonly #poller: Poller = new Poller();
   readonly #exports: ExportTable = new ExportTable();
-  readonly #joined: Map<string, JoinedDevice> = new Map();
+  readonly #joined: Map<Export, JoinedDevice> = new Map();
   readonly #admission: Admission;
   readonly #table: ConnectionTable;
   readonly #connections: Map<number, { readonly connection: DirectConnection; readonly place: number }> = new Map();
@@ -59,21 +59,35 @@ export class ServingThread implements ConnectionHost {
 
   /** Serves until it is told to close. */
   async run(): Promise<void> {
-    this.#poller.add(this.#bell, pollFor.readable);
-    await this.#readMail();
-    while (!this.#closed) {
-      const count = this.#poller.wait(this.#patienceMs());
-      let isRung = false;
-      for (let k = 0; k < count; k++) isRung = this.#poller.fdAt(k) === this.#bell || isRung;
-      if (isRung) await this.#answerBell();
-      for (let k = 0; k < count; k++) this.#handle(this.#poller.fdAt(k), this.#poller.eventsAt(k));
-      if (this.clock.run()) this.#hasNews = true;
-      if (!this.#hasNews && this.#awaited === 0) continue;
-      this.#hasNews = false;
-      // A turn of the event loop: promises that wait for promises go on as far as they can.
-      await turn();
+    try {
+      this.#poller.add(this.#bell, pollFor.readable);
+      await this.#readMail();
+      while (!this.#closed) {
+        const count = this.#poller.wait(this.#patienceMs());
+        let isRung = false;
+        for (let k = 0; k < count; k++) {
+          const fd = this.#poller.fdAt(k);
+          if (fd === this.#bell) isRung = true;
+          else this.#handle(fd, this.#poller.eventsAt(k));
+        }
+        // Only now: a connection that comes may have the number of one that went, and is not to get events of that.
+        if (isRung) await this.#answerBell();
+        if (this.clock.run()) this.#hasNews = true;
+        if (!this.#hasNews && this.#awaited === 0) continue;
+        this.#hasNews = false;
+        // A turn of the event loop: promises that wait for promises go on as far as they can.
+        await turn();
+      }
+    } finally {
+      this.#dispose();
     }
-    this.#dispose();
+  }
+
+  yieldTurn(connection: DirectConnection): void {
+    const { fd } = connection;
+    this.clock.soon(() => {
+      if (this.#connections.get(fd)?.connection === connection) this.#handle(fd, 0);
+    });
   }
 
   watch({ fd }: DirectConnection, events: number): void {
@@ -104,7 +118,8 @@ export class ServingThread implements ConnectionHost {
     const known = this.#connections.get(fd);
     if (known !== undefined) {
       known.connection.handle(events);
-      this.#table.count(known.place, known.connection);
+      // The place of one that is gone may be another one's already.
+      if (this.#connections.get(fd) === known) this.#table.count(known.place, known.connection);
     } else if (this.#listeners.has(fd)) this.#accept(fd);
   }
 
@@ -175,8 +190,9 @@ export class ServingThread implements ConnectionHost {
       }
       const module = (await import(shared.module)) as JoinModule;
       const joined = module.joinDevice(shared.data);
-      this.#joined.set(name, joined);
-      this.#exports.add(makeExport(terms, joined.device));
+      const entry = makeExport(terms, joined.device);
+      this.#joined.set(entry, joined);
+      this.#exports.add(entry);
     } catch (error) {
       this.log.warn({ export: name, err: error }, "a thread cannot open a disk: the event loop serves it");
       this.#exports.elsewhere.add(name);
@@ -188,8 +204,8 @@ export class ServingThread implements ConnectionHost {
     const removed = this.#exports.remove(name);
     const leaving = this.#all.filter(({ session }) => session.export === removed);
     await dismiss(leaving, this.clock, this.#start.drainTimeoutMs);
-    this.#joined.get(name)?.[Symbol.dispose]();
-    this.#joined.delete(name);
+    this.#joined.get(removed)?.[Symbol.dispose]();
+    this.#joined.delete(removed);
   }
 
   #renameExport(name: string, to: string): void {
@@ -198,8 +214,6 @@ export class ServingThread implements ConnectionHost {
       return;
     }
     this.#exports.rename(name, to);
-    this.#joined.set(to, this.#joined.get(name) as JoinedDevice);
-    this.#joined.delete(name);
   }
 
   async #close(): Promise<void> {

@@ -77,6 +77,8 @@ export class VectorList {
       left -= length;
       this.#first++;
       this.count--;
+      // There is nothing left that a piece could be joined with.
+      if (this.count === 0) this.#end = 0;
       this.address += vectorBytes;
     }
   }

@@ -5,8 +5,8 @@ import { VectorList } from "./vector-list.ts";
 const inputBytes = 1024 * 1024;
 /** Headers of the replies of one batch. */
 const headBytes = 64 * 1024;
-/** Never stored to, so all of it is one page of the machine. */
-const zeroBytes = 1024 * 1024;
+/** As many as the largest block has. Never stored to, so all of it is one page of the machine. */
+const zeroBytes = 2 * 1024 * 1024;
 
 /**
  * Memory that a thread works with while it serves one connection: nothing in it outlives the turn of a connection, so

@@ -166,6 +166,7 @@ export class WorkerPool {
     for (const resolve of member.waiters.values()) resolve();
     member.waiters.clear();
     for (const place of this.connections.of(member.thread)) {
+      this.#opened.delete(this.connections.id(place));
       closeSocket(this.connections.fd(place));
       this.connections.leave(place);
     }

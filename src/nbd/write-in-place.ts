@@ -33,6 +33,11 @@ export class WriteInPlace {
     return this.#count > 0 || this.#at < this.#end;
   }
 
+  /** Fresh blocks wait for what comes next. */
+  get hasPlaces(): boolean {
+    return this.#count > 0;
+  }
+
   /** Bytes that are still to come. */
   get missingBytes(): number {
     return this.#end - this.#at + this.#count * this.#blockBytes - this.#filled;
@@ -48,20 +53,11 @@ export class WriteInPlace {
     return request.offset % this.#blockBytes === 0 && request.lengthBytes % this.#blockBytes === 0;
   }
 
-  /**
-   * @returns false when there is no room now: the request is to be served in another way, and was not begun
-   * @throws as a device; then it was not begun, either
-   */
+  /** @returns false when there is no room now: the request is to be abandoned, and served in another way */
   begin(request: Request): boolean {
     this.#at = request.offset;
     this.#end = request.offset + request.lengthBytes;
-    let isBegun = false;
-    try {
-      isBegun = this.prepare();
-      return isBegun;
-    } finally {
-      if (!isBegun) this.abandon();
-    }
+    return this.prepare();
   }
 
   /**

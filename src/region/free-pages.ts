@@ -11,6 +11,9 @@ const HIGHEST = 1;
 const STAMPS = 4096;
 const STAMP_THREAD_BITS = 6;
 
+/** Whenever a thread holds so many more pages back, it looks whether they can be given out. */
+const HELD_PAGES = 64;
+
 /** What a thread needs to use the free pages of another. */
 export interface SharedFreePages {
   readonly words: SharedArrayBuffer;
@@ -95,6 +98,8 @@ export class FreePages {
   /** Gives a page back. It must be persisted as FREE. It is free at once, or when nobody is sending it any more. */
   release(page: number): void {
     if (this.senders?.holdsBack(page) !== true) this.#give(page);
+    // A thread that has no loop in which it looks again would keep them all.
+    else if (this.senders.heldPages % HELD_PAGES === 0) this.settle();
   }
 
   /** Gives out what was held back and is not any longer. @returns how many pages */

@@ -36,8 +36,13 @@ export class Child {
   }
 
   /** Ends it by closing its input. @returns its exit code, or the signal that ended it */
-  async end(): Promise<number | string | null> {
+  end(): Promise<number | string | null> {
     this.process.stdin?.end();
+    return this.ended();
+  }
+
+  /** Waits for its end. @returns its exit code, or the signal that ended it */
+  async ended(): Promise<number | string | null> {
     await this.#exit;
     return this.process.signalCode ?? this.process.exitCode;
   }

@@ -67,7 +67,10 @@ export async function until(what: string, holds: () => boolean): Promise<void> {
 }
 
 /** Fails unless another client can open the disk, write and read back. */
-export async function assertServes(nbd: NbdFixture): Promise<void> {
+export async function assertServes(nbd: {
+  readonly open: NbdFixture["open"];
+  readonly disk: { readonly name: string };
+}): Promise<void> {
   const client = await nbd.open(nbd.disk.name);
   const payload = Buffer.from("still here");
   client.send(requestFrame({ type: 1, offset: 0, payload }), requestFrame({ type: 0, length: payload.length }));
