@@ -105,11 +105,9 @@ describe("examples", () => {
   test("of shell lines in README.md are those that `perdure start` prints", async (t) => {
     const server = await RunningCli.serve(t, ["start", "--dir", memoryFolder(t)]);
     await server.says("stderr", /Stop with Ctrl-C/);
-    const printed = server.stderr.replaceAll("sudo ", "");
-    const [block] = read("README.md").match(/```\n(?:sudo .*\n)+```/) ?? [""];
-    const lines = block.split("\n").filter((line) => line.startsWith("sudo "));
-    assert.ok(lines.length >= 4);
-    for (const line of lines) assert.ok(printed.includes(line.replaceAll("sudo ", "")), line);
+    const lines = read("README.md").match(/^(?:mkdir|perdure) .*"\$DIR\/mnt".*$/gm) ?? [];
+    assert.equal(lines.length, 2);
+    for (const line of [...lines, 'perdure umount "$DIR/mnt"']) assert.ok(server.stderr.includes(`  ${line}\n`), line);
   });
 });
 

@@ -152,7 +152,8 @@ function countOfStarts(text: string): number {
   throw new PerdureError("EINVAL", `"${text}" is no number of starts: write 3, or 0 for never`);
 }
 
-function someSeconds(text: string): number {
+/** Reads a time. @throws EINVAL */
+export function someSeconds(text: string): number {
   const seconds = Number(text);
   if (/^\d{1,6}(?:\.\d{1,3})?$/.test(text) && seconds > 0) return seconds;
   throw new PerdureError("EINVAL", `"${text}" is no time in seconds: write 10 or 0.5`);

@@ -1,6 +1,7 @@
 import { buildCommand, buildRouteMap, type RouteMap } from "@stricli/core";
-import type { PerdureError } from "../base/index.ts";
+import { attachRoutes } from "./attach-routes.ts";
 import type { CliContext } from "./context.ts";
+import { inContext } from "./in-context.ts";
 import * as parameters from "./parameters.ts";
 import { limitFlags } from "./serve-limits.ts";
 
@@ -334,6 +335,7 @@ export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
   routes: {
     start,
     serve,
+    ...attachRoutes,
     format,
     info,
     ls,
@@ -349,15 +351,3 @@ export const routes: RouteMap<CliContext> = buildRouteMap<string, CliContext>({
   },
   docs: { brief: "Memory that outlives the program that wrote it" },
 });
-
-type Result = Promise<void | PerdureError>;
-
-/** Our commands take their context as an argument; the framework has it in `this`. Plug-ins come before the command. */
-function inContext<Flags, Args extends readonly unknown[]>(
-  command: (context: CliContext, flags: Flags, ...args: Args) => Result,
-): (this: CliContext, flags: Flags & parameters.PluginFlags, ...args: Args) => Result {
-  return async function run(this, flags, ...args) {
-    if (flags.plugin !== undefined) await (await import("./plugins.ts")).loadPlugins(flags.plugin);
-    return command(this, flags, ...args);
-  };
-}

@@ -60,7 +60,8 @@ async function serveUntil(
 ): Promise<void> {
   await using server = idleServer;
   const disks = openDisks(region, plan, stderr);
-  const served = new ServedDisks(server, disks, plan);
+  // Clients that come back to a server know by the region whether the disk is the one that they left.
+  const served = new ServedDisks(server, disks, { ...plan, description: `disk of region ${region.info().uuid}` });
   const hasAddress = await listen(server, plan);
   await using control = new ControlServer({ region, exports: served }, logTo(stderr));
   // A reader has nothing that could be changed.
@@ -145,7 +146,7 @@ function describeReady(disk: Disk, uri: string, { json, exports }: ServePlan): s
 }
 
 /** Trouble with clients is worth a line; their coming and going is not. */
-function logTo(stderr: NodeJS.WriteStream): Log {
+export function logTo(stderr: NodeJS.WriteStream): Log {
   const log = (fields: object, message: string): void => {
     const { err } = fields as { err?: Error };
     tell(stderr, `perdure: ${message}${err === undefined ? "" : `: ${err.message}`}`);

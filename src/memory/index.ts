@@ -10,5 +10,5 @@ export {
   type Survival,
   windowBytes,
 } from "./memory.ts";
-export { ownerIdentity } from "./owner-identity.ts";
+export { ownerIdentity, startTicks } from "./owner-identity.ts";
 export { currentThread, type ThreadIdentity, threadLives } from "./thread-identity.ts";

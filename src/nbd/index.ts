@@ -5,6 +5,8 @@ export { takeActivationFds } from "./activation.ts";
 export type { Connection } from "./connection-table.ts";
 export type { ExportOptions } from "./exports.ts";
 export type { Log } from "./log.ts";
+export { NbdRelay, type NbdRelayOptions } from "./relay.ts";
 export { NbdServer, type NbdServerOptions } from "./server.ts";
 export type { TrafficLimits } from "./throttle.ts";
 export type { TlsMode, TlsOptions } from "./tls-options.ts";
+export { exportUri, parseExportUri, type RemoteExport } from "./uri.ts";

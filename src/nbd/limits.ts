@@ -63,6 +63,17 @@ export const lingerMs = 1_000;
 /** Idle time after which TCP asks whether the peer still exists: hosts that lost power send no FIN. */
 export const keepAliveMs = 60_000;
 
+/** Time in which a server must have opened an export for a client of ours, before it is asked again. */
+export const openTimeoutMs = 10_000;
+/** What a relay keeps of one client to send it again: then the client waits. One request may be larger. */
+export const maxRelayedRequests = 256;
+export const maxRelayedBytes: number = 32 * MiB;
+/** How often a relay looks for a server that is gone: soon at first, since a restart takes a blink. */
+export const firstRetryMs = 20;
+export const lastRetryMs = 250;
+/** How long a relay waits for a server that said that it shuts down to hang up. */
+export const goodbyeTimeoutMs = 5_000;
+
 /** What the kernel may hold of a connection each way, as far as net.core.wmem_max and rmem_max allow. */
 export const socketBufferBytes: number = 1 * MiB;
 

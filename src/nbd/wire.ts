@@ -22,6 +22,8 @@ import type { ReplyWriter } from "./reply-writer.ts";
 export const OPTION_HEADER = { magicHigh: 0, magicLow: 4, option: 8, length: 12, sizeBytes: 16 } as const;
 /** What opens a reply to an option; its data follow. */
 export const OPTION_REPLY = { magicHigh: 0, magicLow: 4, option: 8, type: 12, length: 16, sizeBytes: 20 } as const;
+/** Data of INFO about size and abilities. */
+export const EXPORT_INFO = { type: 0, sizeHigh: 2, sizeLow: 6, flags: 10, sizeBytes: 12 } as const;
 /** A request in the compact form; the payload of a WRITE follows. */
 export const REQUEST = {
   magic: 0,
@@ -106,6 +108,16 @@ export function encodeOptionHeader(option: number, lengthBytes: number): Buffer 
   return header;
 }
 
+/** Data of INFO and GO, as a client sends them. */
+export function encodeInfoQuery(name: string, infoTypes: readonly number[]): Buffer {
+  const types = Buffer.alloc(2 + 2 * infoTypes.length);
+  types.writeUInt16BE(infoTypes.length);
+  infoTypes.forEach((type, k) => {
+    types.writeUInt16BE(type, 2 + 2 * k);
+  });
+  return Buffer.concat([u32(Buffer.byteLength(name)), Buffer.from(name), types]);
+}
+
 /** A reply to an option, with its data if it has any. */
 export function pushOptionReply(out: ReplyWriter, option: number, type: number, data?: Buffer): void {
   const length = data?.length ?? 0;
@@ -139,10 +151,10 @@ export function metaContextData(id: number, name: string): Buffer {
 
 /** Data of INFO about size and abilities. */
 export function exportInfo(sizeBytes: number, flags: number): Buffer {
-  const data = Buffer.alloc(12);
-  data.writeUInt16BE(INFO.EXPORT, 0);
-  writeU64(data, 2, sizeBytes);
-  data.writeUInt16BE(flags, 10);
+  const data = Buffer.alloc(EXPORT_INFO.sizeBytes);
+  data.writeUInt16BE(INFO.EXPORT, EXPORT_INFO.type);
+  writeU64(data, EXPORT_INFO.sizeHigh, sizeBytes);
+  data.writeUInt16BE(flags, EXPORT_INFO.flags);
   return data;
 }
 

@@ -10,22 +10,25 @@ export class ServedDisks implements Exports {
   readonly #served: Set<string> = new Set();
   /** How disks are served, by the names that they have now. */
   readonly #options: Map<string, ExportOptions>;
+  readonly #description: string;
 
   /** Serves disks from now on, and with `others` those that come later, too. */
   constructor(
     server: NbdServer,
     disks: readonly Disk[],
-    { others, exports }: { others: boolean; exports?: ReadonlyMap<string, ExportOptions> },
+    options: { others: boolean; description: string; exports?: ReadonlyMap<string, ExportOptions> },
   ) {
+    const { others, description, exports } = options;
     this.#server = server;
     this.#options = new Map(exports);
+    this.#description = description;
     if (!others) this.#wanted = new Set(disks.map(({ name }) => name));
     for (const disk of disks) this.add(disk);
   }
 
   add(disk: Disk): void {
     if (this.#wanted?.has(disk.name) === false) return;
-    this.#server.addExport(disk, this.#options.get(disk.name));
+    this.#server.addExport(disk, { description: this.#description, ...this.#options.get(disk.name) });
     this.#served.add(disk.name);
   }
 

@@ -18,14 +18,20 @@ const MODULES = [
 const PACKAGES = ["koffi", "@koromix/koffi-linux-x64"];
 
 /** Writes the first file system of the guest: all that is needed to reach the payload. */
-export function writeInitramfs(path: string, repository: string, kernel: GuestKernel): void {
+export function writeInitramfs(
+  path: string,
+  repository: string,
+  kernel: GuestKernel,
+  moreModules: readonly string[],
+): void {
+  const modules = [...MODULES, ...moreModules];
   const archive = new CpioWriter(path);
   const busybox = which("busybox");
   if (busybox === undefined) throw new Error("busybox is not installed");
   addProgram(archive, "/bin/busybox", realpathSync(busybox));
   archive.addFile("/init", join(repository, "test/guest/init"));
-  archive.addFile("/modules/order", Buffer.from(MODULES.join("\n")));
-  for (const name of MODULES) {
+  archive.addFile("/modules/order", Buffer.from(modules.join("\n")));
+  for (const name of modules) {
     const module = kernel.modules.get(name);
     if (module === undefined) throw new Error(`the kernel ${kernel.image} has no module ${name}`);
     archive.addFile(`/modules/${name}.ko`, module);
@@ -37,10 +43,11 @@ export function writeInitramfs(path: string, repository: string, kernel: GuestKe
 export function writePayload(
   path: string,
   repository: string,
-  options: { kernel: GuestKernel; initramfs: string; program: string },
+  options: { kernel: GuestKernel; initramfs: string; program: string; tools: readonly string[] },
 ): void {
   const archive = new CpioWriter(path);
   addProgram(archive, "/bin/node", realpathSync(process.execPath));
+  for (const name of options.tools) addProgram(archive, `/usr/sbin/${name}`, realpathSync(which(name) ?? name));
   archive.addFile("/guest/package.json", join(repository, "package.json"));
   for (const folder of ["dist/src", "dist/test/guest", ...PACKAGES.map((name) => `node_modules/${name}`)]) {
     addCode(archive, repository, folder);

@@ -19,7 +19,11 @@ export interface GuestOptions {
   readonly program: string;
   readonly memoryMiB: number;
   /** Memory that the kernel leaves alone and offers as a persistent device. */
-  readonly reserve: { readonly sizeMiB: number; readonly atMiB: number };
+  readonly reserve?: { readonly sizeMiB: number; readonly atMiB: number };
+  /** Modules that the kernel loads beside those that every guest needs. */
+  readonly modules?: readonly string[];
+  /** Programs of this machine that it has, too, in /usr/sbin. */
+  readonly tools?: readonly string[];
   /** Limit of one attempt, of which there are at most two. */
   readonly timeoutMs: number;
 }
@@ -59,8 +63,9 @@ export async function bootGuest(options: GuestOptions): Promise<GuestResult> {
   const folder = mkdtempSync(join(tmpdir(), "perdure-guest-"));
   try {
     const [initramfs, payload] = [join(folder, "initramfs"), join(folder, "payload")];
-    writeInitramfs(initramfs, REPOSITORY, kernel);
-    writePayload(payload, REPOSITORY, { kernel, initramfs, program: options.program });
+    const { program, modules = [], tools = [] } = options;
+    writeInitramfs(initramfs, REPOSITORY, kernel, modules);
+    writePayload(payload, REPOSITORY, { kernel, initramfs, program, tools });
     const files = { image: kernel.image, initramfs, payload };
     const first = await runMachine(files, options);
     if (!diedWhileStarting(first)) return first;
@@ -76,9 +81,10 @@ async function runMachine(
   files: { image: string; initramfs: string; payload: string },
   options: GuestOptions,
 ): Promise<GuestResult> {
-  const { sizeMiB, atMiB } = options.reserve;
+  const { reserve } = options;
+  const reserved = reserve === undefined ? "" : `memmap=${reserve.sizeMiB}M!${reserve.atMiB}M `;
   // An oops becomes a panic and a panic a reset, which -no-reboot makes the end: nothing hangs until the time is over.
-  const kernelLine = `console=ttyS0 quiet oops=panic panic=-1 memmap=${sizeMiB}M!${atMiB}M life=1`;
+  const kernelLine = `console=ttyS0 quiet oops=panic panic=-1 ${reserved}life=1`;
   // The next kernel overwrites memory whose code QEMU has translated, and each forgotten translation costs: with the
   // default, large cache for them the second life starts in 8.5 s, with 64 MiB, which are emptied in time, in 4.5 s.
   const accelerator = "tcg,tb-size=64";

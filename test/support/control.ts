@@ -48,7 +48,9 @@ export async function listExports(socket: string): Promise<string[]> {
   const client = await NbdRawClient.greet(socket);
   const replies = await client.ask(3);
   client.vanish();
-  const names = replies.filter(({ type }) => type === 2).map(({ data }) => data.subarray(4).toString());
+  const names = replies
+    .filter(({ type }) => type === 2)
+    .map(({ data }) => data.subarray(4, 4 + data.readUInt32BE(0)).toString());
   return names.sort();
 }
 

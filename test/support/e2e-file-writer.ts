@@ -22,6 +22,7 @@ export class FileWriter {
   /** Resolves when the process is gone. */
   readonly ended: Promise<number | null>;
   #safeFiles = 0;
+  readonly #kill: () => unknown;
 
   /**
    * @param files The hash of every file that must be there, by name; kept up to date
@@ -31,7 +32,7 @@ export class FileWriter {
     const args = [script, folder, options.prefix, String(options.seed)];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
     const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
-    bed.undo(() => child.kill("SIGKILL"));
+    this.#kill = bed.undo(() => child.kill("SIGKILL"));
     createInterface(child.stdout).on("line", (line) => {
       const [verb, name, hash] = line.split(" ");
       if (verb === "removes") files.delete(name);
@@ -42,6 +43,12 @@ export class FileWriter {
     });
     // The pipe may hold news after the process has gone.
     this.ended = gone.then(() => ended(child));
+  }
+
+  /** Ends the writer wherever it is. */
+  stop(): Promise<number | null> {
+    this.#kill();
+    return this.ended;
   }
 
   /** Files that this writer has synced so far. */

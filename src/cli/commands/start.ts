@@ -36,24 +36,25 @@ export async function start(context: CliContext, flags: StartFlags): Promise<voi
 /** How to use the disk, in lines that work when they are pasted one after the other. */
 function usage(uri: string, folder: string): string[] {
   const sudo = process.geteuid?.() === 0 ? "" : "sudo ";
+  // Not everybody's root has Node in its PATH, and a clone is in nobody's.
+  const perdure = `perdure() { ${sudo}${quoted(process.execPath)} ${quoted(process.argv[1])} "$@"; }`;
   return [
     "",
     "In another terminal:",
     "",
     `  URI=${quoted(uri)}`,
     `  DIR=${quoted(folder)}`,
+    `  ${perdure}`,
     '  nbdinfo "$URI"',
     "",
-    "A file system on the disk (mkfs only the first time):",
+    "A file system on the disk (--mkfs only the first time); killing this server is a pause for it:",
     "",
-    `  ${sudo}mkdir -p "$DIR/nbd" "$DIR/mnt"`,
-    `  ${sudo}nbdfuse "$DIR/nbd/${DISK.name}" "$URI" & sleep 1`,
-    `  ${sudo}mkfs.ext4 -q "$DIR/nbd/${DISK.name}"`,
-    `  ${sudo}mount -o loop "$DIR/nbd/${DISK.name}" "$DIR/mnt"`,
+    '  mkdir -p "$DIR/mnt"',
+    '  perdure mount "$URI" "$DIR/mnt" --mkfs ext4',
     "",
     "  and when done:",
     "",
-    `  ${sudo}umount "$DIR/mnt"; ${sudo}fusermount3 -u "$DIR/nbd"`,
+    '  perdure umount "$DIR/mnt"',
     "",
     "Images in and out, a virtual machine:",
     "",
