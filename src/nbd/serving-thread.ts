@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { setImmediate as turn } from "node:timers/promises";
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { JoinedDevice, JoinModule, SharedDevice } from "../device/index.ts";
@@ -19,6 +20,10 @@ import type { FromWorker, ToWorker, WorkerStart } from "./worker-mail.ts";
 
 /** No wait is longer: `process.exit`, or an exception that ends the process, waits for who waits in the kernel. */
 const maxWaitMs = 1000;
+/** Looks before a sleep, of about half a microsecond each; where there is one core, the client needs it. */
+const mostLooks: number = availableParallelism() > 1 ? 64 : 0;
+/** A client that goes on within this time is worth looking for. */
+const soonMs = 0.06;
 /** While blocks wait for those who send them, somebody may be waiting for them. */
 const heldWaitMs = 1;
 /** How long no connection is accepted after the system refused one for want of descriptors or memory. */
@@ -40,6 +45,8 @@ export class ServingThread implements ConnectionHost {
   readonly #connections: Map<number, { readonly connection: DirectConnection; readonly place: number }> = new Map();
   readonly #listeners: Set<number> = new Set();
   readonly #bell: number;
+  /** How often it looks for events before it sleeps. */
+  #looks = 0;
   #draining = false;
   #closed = false;
   /** Promises may have something to go on with. */
@@ -63,7 +70,7 @@ export class ServingThread implements ConnectionHost {
       this.#poller.add(this.#bell, pollFor.readable);
       await this.#readMail();
       while (!this.#closed) {
-        const count = this.#poller.wait(this.#patienceMs());
+        const count = this.#nextEvents();
         let isRung = false;
         for (let k = 0; k < count; k++) {
           const fd = this.#poller.fdAt(k);
@@ -106,6 +113,22 @@ export class ServingThread implements ConnectionHost {
 
   #post(mail: FromWorker): void {
     this.#port.postMessage(mail);
+  }
+
+  /**
+   * Waits for events. Falling asleep and being woken takes longer than many a client takes to go on: while clients do
+   * that within microseconds, it looks again for so long before it sleeps.
+   */
+  #nextEvents(): number {
+    const began = performance.now();
+    for (let looks = this.#looks; looks > 0; looks--) {
+      const count = this.#poller.wait(0);
+      if (count > 0) return count;
+    }
+    const count = this.#poller.wait(this.#patienceMs());
+    const isSoon = count > 0 && performance.now() - began < soonMs;
+    this.#looks = isSoon ? mostLooks : this.#looks >>> 1;
+    return count;
   }
 
   #patienceMs(): number {

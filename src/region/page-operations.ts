@@ -143,7 +143,8 @@ export class PageOperations {
       const table = instance.table(kind.data);
       const old = table.get(index);
       if (old === 0) refuseQuota(instance, 1);
-      else this.#refuseFixed(old);
+      else if (this.#core.owners.tails(instance.owner) > 0) this.#refuseFixed(old);
+      else this.#core.refusePinned(old);
       const draft = drafts[k] as Draft;
       drafts[k] = 0;
       if (old === 0) this.#publish(instance, table, kind.data, index, draft);
