@@ -62,13 +62,16 @@ export class FrameWriter {
 
   /** Takes a free page, of the reserve if need be: another one is given back for it soon. @throws ENOSPC */
   takeReserved(): Draft {
-    for (;;) {
+    for (let isLast = false; ; ) {
       const page = this.core.freePages.take(this.#hint);
       if (page >= 0) {
         this.#hint = page + 1;
         return page as Draft;
       }
-      if (!this.#grow() && !this.core.freePages.waitForHeld()) throw this.#noSpace(1);
+      if (this.#grow()) continue;
+      if (isLast) throw this.#noSpace(1);
+      // Nothing is held back any more: since the look above somebody may have given it out.
+      isLast = !this.core.freePages.waitForHeld();
     }
   }
 
@@ -128,7 +131,10 @@ export class FrameWriter {
     const reserve = pages <= own ? MIN_RESERVE_PAGES : core.reservePages;
     const wanted = reserve + promised - own + pages;
     while (core.freeCount < wanted) {
-      if (!core.freePages.waitForHeld()) throw this.#noSpace(pages, wanted - core.freeCount);
+      if (core.freePages.waitForHeld()) continue;
+      // Looked at once more: what was held back may have been given out just now.
+      const missing = wanted - core.freeCount;
+      if (missing > 0) throw this.#noSpace(pages, missing);
     }
     if (core.chunks !== undefined) {
       this.#backReserve(pages);
