@@ -24,12 +24,10 @@ export const stepMutants: readonly Mutant[] = [
     name: "whether there is a page of masks is asked before its lock is taken",
     rule: "8",
     file: "region/masks",
-    find: `acquire(words, stripe, writer.thread);
-        try {
+    find: `return withLock(words, stripe, writer.thread, () => {
             const present = masks.get(table);`,
     replace: `const present = masks.get(table);
-        acquire(words, stripe, writer.thread);
-        try {`,
+        return withLock(words, stripe, writer.thread, () => {`,
     model: "steps-kill",
     scenario: "two first trims of a layer",
   },
