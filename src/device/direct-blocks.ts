@@ -19,8 +19,6 @@ export interface DirectBlocks {
   addressOf(block: number): number;
   /** Takes memory for a block that will be written as a whole; 0 when there is too little to keep some waiting. */
   take(): number;
-  /** Copies bytes into memory that was taken, from its byte `within` on. */
-  fillDraft(draft: number, within: number, source: Uint8Array): void;
   /** Where memory that was taken stands. */
   addressOfDraft(draft: number): number;
   /**

@@ -75,10 +75,6 @@ export class DirectPages {
     }
   }
 
-  fillDraft(draft: number, within: number, source: Uint8Array): void {
-    this.#region.pages.writer.fill(draft as Draft, source, within);
-  }
-
   addressOfDraft(draft: number): number {
     return this.#memory.addressOf(this.#region.core.shape.pageOffset(draft));
   }

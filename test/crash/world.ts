@@ -33,6 +33,11 @@ export interface ModelInstance {
 
 let lastId = 0;
 
+/** A number that no instance of this process has yet. */
+export function freshId(): number {
+  return ++lastId;
+}
+
 /** All instances of a region, by name. */
 export class World {
   /** Whom an operation has found by their names when it began: what was renamed since is still the same. */
@@ -43,7 +48,7 @@ export class World {
 
   add(name: string, sizeBytes: number, pending = false, source?: string): ModelInstance {
     const instance: ModelInstance = {
-      id: ++lastId,
+      id: freshId(),
       name,
       sizeBytes,
       attribute: 0,
@@ -88,7 +93,7 @@ export class World {
     const original = this.get(name);
     if (this.instances.has(copyName)) throw new Error(`the model has a ${copyName}`);
     original.layered = true;
-    const copy = { ...copyOf(original), id: ++lastId, name: copyName, layered: true };
+    const copy = { ...copyOf(original), id: freshId(), name: copyName, layered: true };
     this.instances.set(copyName, { ...copy, ...change });
   }
 

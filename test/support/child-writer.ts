@@ -7,7 +7,7 @@ import { Backing, MappedMemory, type Memory } from "../../src/memory/index.ts";
 import { PageRegion } from "../../src/region/index.ts";
 import { seeded } from "../../src/testing/index.ts";
 import { choose, type Operation } from "../crash/operations.ts";
-import { type ModelInstance, World } from "../crash/world.ts";
+import { freshId, type ModelInstance, World } from "../crash/world.ts";
 
 /** The path of this program. */
 export const writerProgram: string = fileURLToPath(import.meta.url);
@@ -52,7 +52,9 @@ type PlainInstance = Omit<ModelInstance, "pages" | "runs" | "volatile"> & {
 export function worldFromJson(json: string): World {
   const world = new World();
   for (const { pages, runs, ...plain } of JSON.parse(json) as PlainInstance[]) {
-    world.instances.set(plain.name, { ...plain, pages: new Map(pages), runs: new Map(runs), volatile: new Map() });
+    const maps = { pages: new Map(pages), runs: new Map(runs), volatile: new Map() };
+    // Numbers of another process may be given out again in this one, and two instances would be taken for one.
+    world.instances.set(plain.name, { ...plain, ...maps, id: freshId() });
   }
   return world;
 }

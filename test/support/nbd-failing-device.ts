@@ -44,7 +44,6 @@ const blocks: DirectBlocks = {
   heldPages: 0,
   addressOf: () => refuse(),
   take: () => 0,
-  fillDraft: () => refuse(),
   addressOfDraft: () => refuse(),
   putAll: () => refuse(),
   giveBack: () => refuse(),
