@@ -1,4 +1,5 @@
 import type { DirectBlocks } from "../device/index.ts";
+import { errnoOf } from "../os/index.ts";
 import type { Batch } from "./batch.ts";
 import { maxPayloadBytes, rangeBytesPerCostByte, requestCostBytes, turnBytes } from "./limits.ts";
 import type { Log } from "./log.ts";
@@ -17,6 +18,7 @@ const largePayloadBytes: number = 32 * 1024;
 const fullBatchBytes: number = 128 * 1024;
 /** Replaced blocks that wait for the batch to be sent: more would be missing where the memory is nearly full. */
 const maxHeldPages = 64;
+const noRetry = -1;
 
 /**
 /**
@@ -66,6 +68,8 @@ export class DataPath {
   #error: number = NBD_ERROR.NONE;
   #skipBytes = 0;
   #declinedBytes = 0;
+  /** Where in the input the first request of the batch stands, when all of them can be begun again. */
+  #retryFrom: number = noRetry;
   /** What this turn has cost so far, in bytes moved. */
   #costBytes = 0;
   /** The last request was a WRITE whose payload did not come with it: the next one's is not to, either. */
@@ -122,6 +126,7 @@ export class DataPath {
 
   /** Serves what is there. @throws SystemCallError, or what a device throws when a reply cannot be finished */
   serve(cursor: Cursor): Pause {
+    this.#retryFrom = noRetry;
     try {
       for (;;) {
         const pause = this.#step(cursor) ?? (this.#costBytes >= turnBytes ? "tired" : undefined);
@@ -130,11 +135,28 @@ export class DataPath {
         if (!this.#flush()) return "blocked";
         if (this.#outlet.rest()) return "resting";
       }
+    } catch (error) {
+      if (errnoOf(error) !== "EFAULT" || this.#retryFrom === noRetry) throw error;
+      return this.#declineBatch(cursor);
     } finally {
       this.#batch.clear();
       this.#leave();
       this.#blocks.settle();
     }
+  }
+
+  /**
+   * There is no memory any more where a page was, and nothing of the batch was sent: who serves its requests one by one
+   * finds what is wrong, and answers each.
+   */
+  #declineBatch(cursor: Cursor): Pause {
+    this.#reading.abandon();
+    this.#writing.abandon();
+    this.#skipBytes = 0;
+    cursor.start = this.#retryFrom;
+    this.#request.decode(this.#batch.bench.input, cursor.start);
+    this.#declinedBytes = this.#request.headerBytes + this.#request.payloadBytes;
+    return "declined";
   }
 
   /** The connection is gone. */
@@ -180,6 +202,7 @@ export class DataPath {
       this.#declinedBytes = request.headerBytes + request.payloadBytes;
       return "declined";
     }
+    if (this.#batch.lengthBytes === 0) this.#retryFrom = cursor.start;
     this.requests++;
     this.#costBytes += requestCostBytes;
     cursor.start += this.#request.headerBytes;
@@ -303,6 +326,7 @@ export class DataPath {
       this.bytesSent += kept;
     }
     batch.clear();
+    this.#retryFrom = noRetry;
     this.#leave();
     return isSent;
   }

@@ -57,6 +57,10 @@ export class ReadInPlace {
     this.#runEnd = this.#at;
   }
 
+  abandon(): void {
+    this.#at = this.#end;
+  }
+
   /** Adds as much of the reply as the batch takes. The device must be entered. @returns how far that went, in bytes */
   gather(batch: Batch): number {
     const from = this.#at;
