@@ -21,7 +21,6 @@ const maxHeldPages = 64;
 const noRetry = -1;
 
 /**
-/**
  * Why the data path stopped: it needs more bytes, the socket takes no more, it is the turn of others, the connection
  * has taken more than limits allow, or the next request is not one for it. What is gathered has been sent then, or is
  * kept by the socket's owner.
@@ -44,8 +43,8 @@ export interface Outlet {
 }
 
 /**
- * The command phase where blocks stand in memory: READ and WRITE of a connection in the compact form, many at a time,
- * without an object for any. Everything else, and everything that fails before it begins, is left to `Transmission`.
+ * The command phase where blocks stand in memory: READ and WRITE of a connection, many at a time, without an object for
+ * any. Everything else, and everything that fails before it begins, is left to `Transmission`.
  */
 export class DataPath {
   /** Everything new is declined. */
@@ -54,6 +53,8 @@ export class DataPath {
   bytesSent = 0;
   /** A header that stands for the rest of a WRITE that was declined in the middle; it goes before the cursor. */
   substitute: Buffer | undefined;
+  /** How long what was declined is: a request with its payload, or the rest of a payload. */
+  declinedBytes = 0;
 
   readonly #agreement: Agreement;
   readonly #blocks: DirectBlocks;
@@ -67,7 +68,6 @@ export class DataPath {
   /** The error that the WRITE in progress will be answered with, and how much of its payload is to be read past. */
   #error: number = NBD_ERROR.NONE;
   #skipBytes = 0;
-  #declinedBytes = 0;
   /** Where in the input the first request of the batch stands, when all of them can be begun again. */
   #retryFrom: number = noRetry;
   /** What this turn has cost so far, in bytes moved. */
@@ -89,7 +89,7 @@ export class DataPath {
 
   /** A request was begun and not answered. */
   get busy(): boolean {
-    return this.#reading.active || this.#skipBytes > 0 || this.#writing.active;
+    return this.#reading.active || this.awaitsPayload;
   }
 
   /** A client has begun to send a payload. */
@@ -107,11 +107,6 @@ export class DataPath {
   get inputLimit(): number {
     const staysInSocket = this.#expectsPayload && this.#skipBytes === 0;
     return staysInSocket ? this.#request.headerBytes : Number.POSITIVE_INFINITY;
-  }
-
-  /** How long what was declined is: a request with its payload, or the rest of a payload. */
-  get declinedBytes(): number {
-    return this.#declinedBytes;
   }
 
   /** So many bytes came to the places that were gathered. */
@@ -155,7 +150,12 @@ export class DataPath {
     this.#skipBytes = 0;
     cursor.start = this.#retryFrom;
     this.#request.decode(this.#batch.bench.input, cursor.start);
-    this.#declinedBytes = this.#request.headerBytes + this.#request.payloadBytes;
+    return this.#decline();
+  }
+
+  /** Leaves the request that was looked at to others. */
+  #decline(): Pause {
+    this.declinedBytes = this.#request.headerBytes + this.#request.payloadBytes;
     return "declined";
   }
 
@@ -198,10 +198,7 @@ export class DataPath {
       !this.draining &&
       requestError(request, device, this.#agreement) === NBD_ERROR.NONE;
     const begun = isOurs && (request.type === COMMAND.READ ? this.#beginRead(request) : this.#beginWrite(request));
-    if (!begun) {
-      this.#declinedBytes = request.headerBytes + request.payloadBytes;
-      return "declined";
-    }
+    if (!begun) return this.#decline();
     if (this.#batch.lengthBytes === 0) this.#retryFrom = cursor.start;
     this.requests++;
     this.#costBytes += requestCostBytes;
@@ -257,7 +254,7 @@ export class DataPath {
     const { missingBytes, missingOffset } = this.#writing;
     this.#writing.abandon();
     this.requests--;
-    this.#declinedBytes = missingBytes;
+    this.declinedBytes = missingBytes;
     this.substitute = this.#request.encodeRest(missingOffset, missingBytes);
     return "declined";
   }

@@ -233,8 +233,7 @@ function doneFlag(done: boolean): number {
 
 /** Writes what stands before the data of an OFFSET_DATA chunk, which fill the rest of `frame`. */
 export function writeDataChunk(frame: Buffer, echo: Echo, offset: number, done: boolean): void {
-  const payload = writeChunk(frame, echo, CHUNK_TYPE.OFFSET_DATA, doneFlag(done));
-  writeU64(frame, payload + DATA_PAYLOAD.offset, offset);
+  writeDataHead(frame, 0, echo, { offset, lengthBytes: frame.length - dataHeadBytes(echo.extended), done });
 }
 
 /** A run of bytes that a chunk tells of. */
@@ -278,24 +277,22 @@ export function doneBytes(extended: boolean, error: number): number {
 
 /** Writes what answers a WRITE at byte `at` of `frame`. */
 export function writeDone(frame: Buffer, at: number, echo: Echo, error: number): void {
-  if (!echo.extended) {
-    writeSimpleReply(frame, echo, error, at);
-    return;
-  }
-  const type = error === 0 ? CHUNK_TYPE.NONE : CHUNK_TYPE.ERROR;
-  const payloadBytes = error === 0 ? 0 : ERROR_PAYLOAD.sizeBytes;
-  const payload = writeChunkAt(frame, at, echo, { type, flags: CHUNK_FLAG.DONE, payloadBytes });
-  if (error === 0) return;
+  if (!echo.extended) writeSimpleReply(frame, echo, error, at);
+  else if (error !== 0) writeErrorChunk(frame, at, echo, error);
+  else writeChunkAt(frame, at, echo, { type: CHUNK_TYPE.NONE, flags: CHUNK_FLAG.DONE, payloadBytes: 0 });
+}
+
+function writeErrorChunk(frame: Buffer, at: number, echo: Echo, error: number): void {
+  const chunk = { type: CHUNK_TYPE.ERROR, flags: CHUNK_FLAG.DONE, payloadBytes: ERROR_PAYLOAD.sizeBytes };
+  const payload = writeChunkAt(frame, at, echo, chunk);
   frame.writeUInt32BE(error, payload + ERROR_PAYLOAD.error);
   frame.writeUInt16BE(0, payload + ERROR_PAYLOAD.messageLength);
 }
 
 /** An OFFSET_HOLE chunk: `lengthBytes` zeroes that are not sent. */
 export function pushHoleChunk(out: ReplyWriter, echo: Echo, offset: number, lengthBytes: number, done: boolean): void {
-  const frame = out.allocate(chunkHeaderBytes(echo.extended) + HOLE_PAYLOAD.sizeBytes);
-  const payload = writeChunk(frame, echo, CHUNK_TYPE.OFFSET_HOLE, doneFlag(done));
-  writeU64(frame, payload + HOLE_PAYLOAD.offset, offset);
-  frame.writeUInt32BE(lengthBytes, payload + HOLE_PAYLOAD.length);
+  const frame = out.allocate(holeBytes(echo.extended));
+  writeHole(frame, 0, echo, { offset, lengthBytes, done });
   out.push(frame);
 }
 
@@ -309,9 +306,7 @@ export function pushNoneChunk(out: ReplyWriter, echo: Echo): void {
 /** The chunk that ends a reply with an error. */
 export function pushErrorChunk(out: ReplyWriter, echo: Echo, error: number): void {
   const frame = out.allocate(chunkHeaderBytes(echo.extended) + ERROR_PAYLOAD.sizeBytes);
-  const payload = writeChunk(frame, echo, CHUNK_TYPE.ERROR, CHUNK_FLAG.DONE);
-  frame.writeUInt32BE(error, payload + ERROR_PAYLOAD.error);
-  frame.writeUInt16BE(0, payload + ERROR_PAYLOAD.messageLength);
+  writeErrorChunk(frame, 0, echo, error);
   out.push(frame);
 }
 

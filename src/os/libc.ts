@@ -67,8 +67,8 @@ export class SystemCallError extends Error {
   }
 }
 
-// The errno is the thread's own: it must be read before anything else can call into the C library.
-function check(call: string, result: number): number {
+/** The errno is the thread's own: this comes before anything else calls into the C library. @throws SystemCallError */
+export function check(call: string, result: number): number {
   if (result === -1) throw new SystemCallError(call, koffi.errno());
   return result;
 }

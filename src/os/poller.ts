@@ -1,5 +1,5 @@
 import koffi from "koffi";
-import { SystemCallError } from "./libc.ts";
+import { check, SystemCallError } from "./libc.ts";
 import { closeSocket } from "./sockets.ts";
 
 const libc = koffi.load("libc.so.6");
@@ -23,11 +23,6 @@ export const pollFor = { readable: 1, writable: 4, error: 8, hangUp: 0x10, exclu
 const EVENT = process.arch === "x64" ? { bytes: 12, fd: 4 } : { bytes: 16, fd: 8 };
 /** Descriptors of one look; those beyond are found by the next one. */
 const MOST_EVENTS = 256;
-
-function check(call: string, result: number): number {
-  if (result === -1) throw new SystemCallError(call, koffi.errno());
-  return result;
-}
 
 /** Waits for many descriptors: epoll(7), level-triggered. */
 export class Poller implements Disposable {

@@ -1,5 +1,5 @@
 import koffi from "koffi";
-import { SystemCallError } from "./libc.ts";
+import { check, SystemCallError } from "./libc.ts";
 
 /*
  * Stream sockets for threads that work without an event loop. Addresses of memory are numbers: they are below 2^47, and
@@ -60,11 +60,6 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
 const { EAGAIN, EINTR, EINVAL } = koffi.os.errno;
-
-function check(call: string, result: number): number {
-  if (result === -1) throw new SystemCallError(call, koffi.errno());
-  return result;
-}
 
 /** -1 when the call would have waited, or was interrupted. */
 function checkNow(call: string, result: number): number {
