@@ -8,7 +8,7 @@ import type { TestContext } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NbdServer, type NbdServerOptions } from "../../src/nbd/index.ts";
 import { NbdMemoryDevice } from "./nbd-memory-device.ts";
-import { NbdRawClient, requestFrame } from "./nbd-raw-client.ts";
+import { KeptClients, NbdRawClient, requestFrame } from "./nbd-raw-client.ts";
 
 export interface NbdFixture {
   readonly server: NbdServer;
@@ -33,27 +33,22 @@ export async function startNbd(
   const folder = mkdtempSync(join(tmpdir(), "perdure-nbd-"));
   const path = join(folder, "nbd.sock");
   const server = new NbdServer({ drainTimeoutMs: 500, ...serverOptions });
-  const clients: NbdRawClient[] = [];
+  const clients = new KeptClients();
   t.after(async () => {
-    for (const client of clients) client.vanish();
+    clients.vanish();
     await server.close();
     rmSync(folder, { recursive: true, force: true });
   });
   server.addExport(disk);
   await server.listenUnix(path);
-  const kept = async (made: Promise<NbdRawClient>): Promise<NbdRawClient> => {
-    const client = await made;
-    clients.push(client);
-    return client;
-  };
   return {
     server,
     disk,
     path,
     folder,
     uri: server.uri(disk.name),
-    open: (name, wishes) => kept(NbdRawClient.open(path, name, wishes)),
-    greet: (flags) => kept(NbdRawClient.greet(path, flags)),
+    open: (name, wishes) => clients.keep(NbdRawClient.open(path, name, wishes)),
+    greet: (flags) => clients.keep(NbdRawClient.greet(path, flags)),
   };
 }
 

@@ -261,6 +261,21 @@ export class NbdRawClient {
   }
 }
 
+/** The clients of a test: they go when it is over, also when it fails. */
+export class KeptClients {
+  readonly #clients: NbdRawClient[] = [];
+
+  async keep(made: Promise<NbdRawClient>): Promise<NbdRawClient> {
+    const client = await made;
+    this.#clients.push(client);
+    return client;
+  }
+
+  vanish(): void {
+    for (const client of this.#clients) client.vanish();
+  }
+}
+
 function sized(text: string | Buffer): Buffer {
   return Buffer.concat([u32(Buffer.byteLength(text)), Buffer.from(text)]);
 }

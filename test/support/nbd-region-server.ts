@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type Disk, Region } from "../../src/index.ts";
 import { NbdServer, type NbdServerOptions } from "../../src/nbd/index.ts";
-import { NbdRawClient } from "./nbd-raw-client.ts";
+import { KeptClients, NbdRawClient } from "./nbd-raw-client.ts";
 
 export interface NbdRegionServer {
   readonly server: NbdServer;
@@ -33,9 +33,9 @@ export async function startNbdOnRegion(
   const warn = (_: object, message: string): void => void warnings.push(message);
   const log = { debug: ignore, info: ignore, warn, error: warn };
   const server = new NbdServer({ drainTimeoutMs: 500, log, ...serverOptions });
-  const clients: NbdRawClient[] = [];
+  const clients = new KeptClients();
   t.after(async () => {
-    for (const client of clients) client.vanish();
+    clients.vanish();
     await server.close();
     await region.close();
     rmSync(folder, { recursive: true, force: true });
@@ -43,17 +43,12 @@ export async function startNbdOnRegion(
   const path = join(folder, "nbd.sock");
   await server.listenUnix(path);
   const disk = (name: string): Disk => region.disks.open(name, { create: true, size: diskBytes });
-  const kept = async (made: Promise<NbdRawClient>): Promise<NbdRawClient> => {
-    const client = await made;
-    clients.push(client);
-    return client;
-  };
   return {
     server,
     disks: { a: disk("a"), b: disk("b") },
     path,
     warnings,
-    open: (name) => kept(NbdRawClient.open(path, name)),
-    greet: () => kept(NbdRawClient.greet(path)),
+    open: (name) => clients.keep(NbdRawClient.open(path, name)),
+    greet: () => clients.keep(NbdRawClient.greet(path)),
   };
 }

@@ -8,7 +8,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { type Disk, Region } from "../../src/index.ts";
 import { NbdServer, type NbdServerOptions } from "../../src/nbd/index.ts";
 import type { NbdFixture } from "./nbd-fixture.ts";
-import { NbdRawClient } from "./nbd-raw-client.ts";
+import { KeptClients, NbdRawClient } from "./nbd-raw-client.ts";
 
 /** What a test wants to be served. */
 export interface ServedDiskOptions extends NbdServerOptions {
@@ -30,10 +30,10 @@ export async function serveDisk(t: TestContext, options: ServedDiskOptions = {})
   const folder = mkdtempSync(join("/dev/shm", "perdure-nbd-"));
   const path = join(folder, "nbd.sock");
   const server = new NbdServer({ drainTimeoutMs: 500, ...serverOptions });
-  const clients: NbdRawClient[] = [];
+  const clients = new KeptClients();
   let region: Region | undefined;
   t.after(async () => {
-    for (const client of clients) client.vanish();
+    clients.vanish();
     await server.close();
     await region?.close();
     rmSync(folder, { recursive: true, force: true });
@@ -47,19 +47,14 @@ export async function serveDisk(t: TestContext, options: ServedDiskOptions = {})
   const disk = region.disks.open("disk", { create: true, size: diskBytes });
   server.addExport(disk);
   await server.listenUnix(path);
-  const kept = async (made: Promise<NbdRawClient>): Promise<NbdRawClient> => {
-    const client = await made;
-    clients.push(client);
-    return client;
-  };
   return {
     server,
     region,
     disk,
     path,
     folder,
-    open: (name, wishes) => kept(NbdRawClient.open(path, name, wishes)),
-    greet: (flags) => kept(NbdRawClient.greet(path, flags)),
+    open: (name, wishes) => clients.keep(NbdRawClient.open(path, name, wishes)),
+    greet: (flags) => clients.keep(NbdRawClient.greet(path, flags)),
   };
 }
 
